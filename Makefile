@@ -1,0 +1,29 @@
+# Builds, installs and tests the extension (PGXS). CMakeLists.txt builds what runs outside a server.
+EXTENSION = cdp
+MODULE_big = cdp
+DATA = cdp--1.0.sql
+
+SOURCES := $(sort $(wildcard src/pg/*.cpp src/collect/*.cpp src/identity/*.cpp src/profile/*.cpp \
+                             src/segment/*.cpp src/activate/*.cpp src/govern/*.cpp src/pipeline/*.cpp))
+OBJS = $(SOURCES:.cpp=.o)
+
+PG_CXXFLAGS = -std=c++20 -Wall -Wextra -Wno-register -Wno-unused-parameter -Wno-sign-compare \
+              -Wno-missing-field-initializers -MMD -MP
+PG_CPPFLAGS = -I$(srcdir)/src
+SHLIB_LINK = -lstdc++ -lphonenumber -lxxhash -Wl,--version-script=$(srcdir)/cdp.map
+EXTRA_CLEAN = $(SOURCES:.cpp=.d)
+override with_llvm := no
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+cdp.so: cdp.map
+-include $(SOURCES:.cpp=.d)
+
+# The install script, joined from the rooms' parts.
+SQL_PARTS = src/preamble.sql src/collect/collect.sql src/identity/identity.sql src/profile/profile.sql \
+            src/segment/segment.sql src/activate/activate.sql src/govern/govern.sql \
+            $(wildcard src/*/*_doors.sql) src/pipeline/pipeline.sql src/govern/roles.sql
+cdp--1.0.sql: $(SQL_PARTS)
+	cat $(SQL_PARTS) > $@

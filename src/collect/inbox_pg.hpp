@@ -1,0 +1,67 @@
+// collect/inbox_pg.hpp: reading the inbox in commit-safe batches, and emptying it.
+#pragma once
+
+#include "collect/message.hpp"
+#include "collect/snapshot.hpp"
+#include "pg/json.hpp"
+#include "pg/spi.hpp"
+
+namespace cdp::collect {
+
+/// A row of the inbox. Texts and Datums point into the batch's rows.
+struct InboxMessage : Message {
+    HeapTuple row;
+    Datum properties = 0, traits = 0, context = 0;  // unpacked jsonb, or 0
+    int64 inbox_id;
+};
+
+/// The columns of an inbox row as Read() selects them.
+enum InboxColumn {
+    kMessageId, kType, kSource, kUserId, kAnonymousId, kPreviousId, kGroupId, kEvent, kProperties, kTraits,
+    kContext, kOccurredAt, kSentAt, kReceivedAt, kInboxId, kInboxXid, kInboxColumns
+};
+
+/// How far the pipeline is: see the comment on cdp.pipeline.
+struct Progress {
+    TransactionSnapshot done;
+    std::optional<TransactionSnapshot> tick;
+    uint64 tick_xid = 0;
+    int64 tick_inbox_id = 0;
+
+    static Progress Load();
+    void Store(int64 messages, double milliseconds) const;
+};
+
+/// The messages of one batch, in processing order.
+class InboxBatch {
+public:
+    /// The next messages after `progress`: at most `max_messages`, and not many more than `max_bytes`.
+    InboxBatch(const Progress& progress, int64 max_messages, int64 max_bytes);
+
+    std::vector<InboxMessage>& messages() { return messages_; }
+    TupleDesc descriptor() const { return parts_.front().descriptor(); }
+    /// What progress is once these are processed.
+    const Progress& after() const { return after_; }
+
+private:
+    void Take(pg::Rows rows, const TransactionSnapshot& tick);
+
+    std::vector<pg::Rows> parts_;
+    std::vector<pg::Rows> made_ids_;  // message ids for rows that had none
+    std::vector<InboxMessage> messages_;
+    Progress after_;
+    int64 bytes_ = 0;
+};
+
+/// How many messages are visible now and not processed.
+int64 Backlog();
+/// Whether one of the messages that `snapshot` sees is not processed yet.
+bool AnyPending(const TransactionSnapshot& snapshot);
+/// This moment's snapshot; the current transaction counts as running.
+TransactionSnapshot CurrentSnapshot();
+
+/// Moves writers to the next partition if theirs has grown, and truncates those that are left and done with,
+/// as far as that takes no waiting. In a transaction that has processed all it wants to.
+void RotateInbox();
+
+}  // namespace cdp::collect

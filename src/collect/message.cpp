@@ -1,0 +1,51 @@
+// collect/message.cpp: see message.hpp.
+#include "collect/message.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace cdp::collect {
+
+namespace {
+
+constexpr std::array<std::string_view, 6> kTypes{"identify", "track", "page", "screen", "group", "alias"};
+
+std::optional<Refusal> TooLong(std::string_view field, std::string_view value, size_t limit) {
+    if (value.size() <= limit || Characters(value) <= limit) return std::nullopt;
+    return Refusal{std::string(field) + " is too long",
+                   std::to_string(Characters(value)) + " characters; at most " + std::to_string(limit) + " are allowed"};
+}
+
+}  // namespace
+
+bool IsBlank(std::string_view text) {
+    return text.find_first_not_of(" \t\n\r\f\v") == std::string_view::npos;
+}
+
+size_t Characters(std::string_view text) {
+    return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+}
+
+std::optional<Refusal> Refuse(const Message& m) {
+    if (std::find(kTypes.begin(), kTypes.end(), m.type) == kTypes.end())
+        return Refusal{"unknown type", "type \"" + std::string(m.type.substr(0, 100)) +
+                                           "\" is none of identify, track, page, screen, group, alias"};
+    if (m.type == "track" && IsBlank(m.event)) return Refusal{"track without event", ""};
+    if (m.type == "group" && IsBlank(m.group_id)) return Refusal{"group without group_id", ""};
+    if (m.type == "alias" && IsBlank(m.previous_id)) return Refusal{"alias without previous_id", ""};
+    if (m.type == "alias" && IsBlank(m.user_id)) return Refusal{"alias without user_id", ""};
+    for (const auto& [field, value] : {std::pair{"message_id", m.message_id}, {"user_id", m.user_id},
+                                       {"anonymous_id", m.anonymous_id}, {"previous_id", m.previous_id},
+                                       {"group_id", m.group_id}})
+        if (auto refusal = TooLong(field, value, kLongestIdentifier)) return refusal;
+    for (const auto& [field, value] : {std::pair{"event", m.event}, {"source", m.source}})
+        if (auto refusal = TooLong(field, value, kLongestName)) return refusal;
+    if (m.bytes > kLargestMessage)
+        return Refusal{"message is too large",
+                       std::to_string(m.bytes) + " bytes; at most " + std::to_string(kLargestMessage) + " are allowed"};
+    if (static_cast<__int128>(m.occurred_at) - m.received_at > kFarthestAhead)
+        return Refusal{"occurred_at is in the future", "it is more than a day ahead of received_at"};
+    return std::nullopt;
+}
+
+}  // namespace cdp::collect

@@ -1,0 +1,121 @@
+-- identity.sql: identifier types, identifiers, the ledger of links.
+
+CREATE TABLE cdp.identifier_type (
+    type_id         int PRIMARY KEY,
+    name            text NOT NULL UNIQUE,
+    priority        int NOT NULL CHECK (priority >= 1),
+    max_per_profile int CHECK (max_per_profile >= 1),
+    normalizer      text NOT NULL DEFAULT 'none' CHECK (normalizer IN ('none', 'trim', 'lower', 'email', 'phone')),
+    paths           text[] NOT NULL DEFAULT '{}',
+    dropped_at      timestamptz
+);
+COMMENT ON TABLE cdp.identifier_type IS
+    'The types of identifiers: priority 1 is strongest; at most max_per_profile values a profile (NULL: no limit).';
+COMMENT ON COLUMN cdp.identifier_type.paths IS
+    'Where in a message values of the type are, e.g. traits.email (of identify), context.device.id. context.externalIds is read for every type.';
+
+CREATE SEQUENCE cdp.identifier_type_id_seq START 100;
+
+INSERT INTO cdp.identifier_type (type_id, name, priority, max_per_profile, normalizer, paths) VALUES
+    (1, 'user_id', 1, 1, 'none', '{}'),
+    (2, 'email', 2, 5, 'email', '{traits.email, context.traits.email}'),
+    (3, 'phone', 3, 5, 'phone', '{traits.phone, context.traits.phone}'),
+    (4, 'device_id', 4, 20, 'none', '{context.device.id}'),
+    (5, 'anonymous_id', 5, 100, 'none', '{}');
+
+-- A dump holds the types of above too, perhaps altered: the restored row takes the place of the built-in one.
+CREATE FUNCTION cdp.replace_identifier_type() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    DELETE FROM cdp.identifier_type t WHERE t.type_id = NEW.type_id;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION cdp.replace_identifier_type() IS
+    'Internal: lets pg_restore put the identifier types of the dump in the place of the built-in ones.';
+REVOKE ALL ON FUNCTION cdp.replace_identifier_type() FROM PUBLIC;
+CREATE TRIGGER replace_built_in BEFORE INSERT ON cdp.identifier_type
+    FOR EACH ROW EXECUTE FUNCTION cdp.replace_identifier_type();
+
+CREATE TABLE cdp.blocked_identifier (
+    type    text NOT NULL,
+    pattern text NOT NULL,
+    PRIMARY KEY (type, pattern)
+);
+COMMENT ON TABLE cdp.blocked_identifier IS
+    'Values that identify nobody, beside the built-in ones: a regular expression for a type, or for all (*).';
+
+CREATE SEQUENCE cdp.identifier_id_seq;
+CREATE TABLE cdp.identifier (
+    identifier_id bigint PRIMARY KEY,
+    type          text NOT NULL,
+    value         text COLLATE "C" NOT NULL,
+    profile_id    bigint NOT NULL,
+    first_seen_at timestamptz NOT NULL,
+    last_seen_at  timestamptz NOT NULL
+) WITH (fillfactor = 70);
+CREATE UNIQUE INDEX identifier_value_type ON cdp.identifier (value, type);
+CREATE INDEX identifier_profile_id ON cdp.identifier (profile_id);
+COMMENT ON TABLE cdp.identifier IS
+    'Every identifier that ever identified somebody, normalised, and whom. Seen: by occurred_at of the messages that carried it.';
+
+CREATE SEQUENCE cdp.identity_link_id_seq;
+CREATE TABLE cdp.identity_link (
+    link_id        bigint PRIMARY KEY,
+    identifier_a   bigint NOT NULL,
+    identifier_b   bigint NOT NULL,
+    cause          text NOT NULL,
+    message_id     text,
+    event_id       bigint,
+    matcher        text,
+    score          double precision,
+    reason         text,
+    actor          text,
+    linked_at      timestamptz NOT NULL,
+    revoked_at     timestamptz,
+    revoked_by     text,
+    revoked_reason text
+);
+CREATE INDEX identity_link_a ON cdp.identity_link (identifier_a, identifier_b);
+CREATE INDEX identity_link_b ON cdp.identity_link (identifier_b);
+COMMENT ON TABLE cdp.identity_link IS
+    'Why identifiers are one person: each pair once for each cause (message, manual, match). Nothing is deleted, only revoked. identifier_a is the stronger.';
+COMMENT ON COLUMN cdp.identity_link.linked_at IS 'For a message: its occurred_at.';
+
+CREATE TABLE cdp.identity_conflict (
+    identifier_id bigint NOT NULL,
+    type          text NOT NULL,
+    value         text COLLATE "C" NOT NULL,
+    limit_type    text NOT NULL,
+    message_id    text NOT NULL,
+    event_id      bigint NOT NULL,
+    refusals      bigint NOT NULL DEFAULT 1,
+    first_at      timestamptz NOT NULL,
+    last_at       timestamptz NOT NULL,
+    PRIMARY KEY (identifier_id, type, value)
+);
+COMMENT ON TABLE cdp.identity_conflict IS
+    'What was left out of a message because joining it would have broken the limit of limit_type: the message''s strongest identifier, and the type and value left out. message_id and event_id are of the first refusal, refusals counts them.';
+
+CREATE SEQUENCE cdp.profile_id_seq;
+CREATE TABLE cdp.profile_alias (
+    alias_id   bigint PRIMARY KEY,
+    profile_id bigint NOT NULL,
+    merged_at  timestamptz NOT NULL DEFAULT now(),
+    reason     text
+);
+CREATE INDEX profile_alias_profile_id ON cdp.profile_alias (profile_id);
+COMMENT ON TABLE cdp.profile_alias IS
+    'Profile ids that were merged away: alias_id now means profile_id.';
+
+SELECT pg_extension_config_dump('cdp.identifier_type', '');
+SELECT pg_extension_config_dump('cdp.identifier_type_id_seq', '');
+SELECT pg_extension_config_dump('cdp.blocked_identifier', '');
+SELECT pg_extension_config_dump('cdp.identifier', '');
+SELECT pg_extension_config_dump('cdp.identifier_id_seq', '');
+SELECT pg_extension_config_dump('cdp.identity_link', '');
+SELECT pg_extension_config_dump('cdp.identity_link_id_seq', '');
+SELECT pg_extension_config_dump('cdp.identity_conflict', '');
+SELECT pg_extension_config_dump('cdp.profile_alias', '');
+SELECT pg_extension_config_dump('cdp.profile_id_seq', '');

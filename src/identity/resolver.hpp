@@ -1,0 +1,97 @@
+// identity/resolver.hpp: which identifiers are one person.
+// Knows no PostgreSQL. Rules: docs/identity.md.
+#pragma once
+
+#include <boost/pending/disjoint_sets.hpp>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cdp::identity {
+
+using ProfileId = int64_t;
+
+/// What the resolver needs to know of a type of identifier.
+struct TypeRule {
+    int type_id;
+    int priority;                       // 1 is strongest
+    std::optional<int64_t> max_per_profile;
+};
+
+/// An identifier of this batch, by its place in the batch's list of distinct ones.
+struct Candidate {
+    int identifier;
+    int type;  // index into the rules
+    std::string_view value;
+};
+
+/// What became of one message's identifiers.
+struct Joined {
+    int node;                 // the person, see Resolver::ProfileOf
+    int kept;                 // so many of the candidates, the strongest first, belong to it
+    int limit_type = -1;      // which type's limit made it leave the others out; -1 if none was left out
+};
+
+/// Two persons that became one.
+struct Merge {
+    ProfileId gone;
+    ProfileId survivor;
+    size_t message;           // of the batch
+};
+
+/// Joins messages' identifiers into profiles, one message at a time, in processing order.
+/// Holds the identifiers of one batch and the profiles they already belong to.
+class Resolver {
+public:
+    /// `identifiers`: how many distinct ones the batch has. New profiles get ids from `next_profile_id` on.
+    Resolver(std::span<const TypeRule> rules, size_t identifiers, ProfileId next_profile_id);
+
+    /// What the database already knows: a profile and how many identifiers of each type (by index) it has.
+    /// Returns its node; the same for the same profile.
+    int AddProfile(ProfileId profile, std::span<const int64_t> counts);
+    /// `identifier` belongs to `node`.
+    void Know(int identifier, int node);
+
+    /// Joins the identifiers of message number `message`. Sorts `candidates` strongest first (of equals the
+    /// lesser value). While the union would break a limit, leaves the weakest out. Amortised O(α(n)) per
+    /// identifier. Throws Error(invalid_parameter_value) if there is none.
+    Joined Join(size_t message, std::span<Candidate> candidates);
+
+    /// The node that `node`'s person has now, after all joins so far.
+    int Root(int node);
+    ProfileId ProfileOf(int node) { return profiles_[Root(node)]; }
+    /// The id that the node had when it was added or created.
+    ProfileId OwnProfile(int node) const { return own_[node]; }
+    /// Where the identifier belongs now, or -1 if no message could keep it.
+    int NodeOf(int identifier) const { return node_of_[identifier]; }
+    std::span<const int64_t> Counts(int node) { return {&counts_[static_cast<size_t>(Root(node)) * types_], types_}; }
+
+    std::span<const Merge> merges() const { return merges_; }
+    ProfileId next_profile_id() const { return next_profile_id_; }
+    int nodes() const { return static_cast<int>(own_.size()); }
+
+private:
+    int NewNode(ProfileId profile);
+    /// The type whose limit a union of `candidates` would break, or -1.
+    int BrokenLimit(std::span<const Candidate> candidates);
+    void Unite(int a, int b, size_t message);
+    auto Sets() { return boost::disjoint_sets(rank_.data(), parent_.data()); }
+
+    std::span<const TypeRule> rules_;
+    size_t types_;
+    ProfileId next_profile_id_;
+    std::vector<int> rank_, parent_;   // by node: Boost.Graph's disjoint sets
+    std::vector<int> node_of_;         // by identifier
+    std::vector<ProfileId> profiles_;  // by root: the surviving id
+    std::vector<ProfileId> own_;       // by node
+    std::vector<int64_t> counts_;      // by root × type
+    std::vector<Merge> merges_;
+    std::vector<int> roots_;           // scratch of Join
+    std::vector<int64_t> sum_;         // scratch of Join
+    std::vector<int64_t> largest_;     // scratch of Join
+};
+
+}  // namespace cdp::identity

@@ -1,0 +1,202 @@
+// identity/rules_pg.cpp: see rules_pg.hpp.
+#include "identity/rules_pg.hpp"
+
+#include "identity/blocked.hpp"
+#include "identity/phone.hpp"
+#include "pg/settings.hpp"
+
+extern "C" {
+#include "catalog/pg_collation.h"
+#include "regex/regex.h"
+#include "utils/formatting.h"
+#include "utils/varlena.h"
+}
+
+namespace cdp::identity {
+
+namespace {
+
+Normaliser NormaliserNamed(std::string_view name) {
+    if (name == "trim") return Normaliser::kTrim;
+    if (name == "lower") return Normaliser::kLower;
+    if (name == "email") return Normaliser::kEmail;
+    if (name == "phone") return Normaliser::kPhone;
+    return Normaliser::kNone;
+}
+
+std::string_view Trimmed(std::string_view text) {
+    constexpr std::string_view space = " \t\n\r\f\v";
+    const size_t begin = text.find_first_not_of(space);
+    if (begin == std::string_view::npos) return {};
+    return text.substr(begin, text.find_last_not_of(space) - begin + 1);
+}
+
+std::string Lower(std::string_view text) {
+    char* lower = pg::Call([&] { return str_tolower(text.data(), text.size(), DEFAULT_COLLATION_OID); });
+    std::string result(lower);
+    pfree(lower);
+    return result;
+}
+
+bool Matches(const std::string& pattern, std::string_view value) {
+    return pg::Call([&] {
+        return RE_compile_and_execute(cstring_to_text_with_len(pattern.data(), static_cast<int>(pattern.size())),
+                                      const_cast<char*>(value.data()), static_cast<int>(value.size()), REG_ADVANCED,
+                                      DEFAULT_COLLATION_OID, 0, nullptr);
+    });
+}
+
+std::vector<std::string> TextArray(Datum array) {
+    struct Elements { Datum* values; bool* nulls; int count; };
+    const Elements elements = pg::Call([&] {
+        Elements e;
+        deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &e.values, &e.nulls, &e.count);
+        return e;
+    });
+    std::vector<std::string> result;
+    for (int i = 0; i < elements.count; ++i)
+        if (!elements.nulls[i]) result.emplace_back(pg::Bytes(elements.values[i]));
+    return result;
+}
+
+}  // namespace
+
+Rules Rules::Load() {
+    Rules rules;
+    const auto types = pg::Query(
+        "SELECT type_id, name, priority, max_per_profile, normalizer, paths FROM cdp.identifier_type"
+        " WHERE dropped_at IS NULL ORDER BY priority, type_id");
+    for (uint64 i = 0; i < types.size(); ++i) {
+        TypeRule rule{DatumGetInt32(*types.Get(i, 1)), DatumGetInt32(*types.Get(i, 3)), std::nullopt};
+        if (const auto limit = types.Get(i, 4)) rule.max_per_profile = DatumGetInt32(*limit);
+        IdentifierType type{types.Text(i, 2), NormaliserNamed(types.Text(i, 5)), {}};
+        for (const auto& path : TextArray(*types.Get(i, 6))) type.paths.push_back(pg::SplitPath(path));
+        if (type.name == "user_id") rules.user_id_ = static_cast<int>(i);
+        if (type.name == "anonymous_id") rules.anonymous_id_ = static_cast<int>(i);
+        rules.limits_.push_back(rule);
+        rules.types_.push_back(std::move(type));
+    }
+    const auto blocked = pg::Query("SELECT type, pattern FROM cdp.blocked_identifier ORDER BY type, pattern");
+    for (uint64 i = 0; i < blocked.size(); ++i) {
+        const auto type = blocked.Text(i, 1);
+        const int index = rules.TypeNamed(type);
+        if (type == "*" || index >= 0) rules.patterns_.emplace_back(index, blocked.Text(i, 2));
+    }
+    return rules;
+}
+
+int Rules::TypeNamed(std::string_view name) const {
+    for (size_t i = 0; i < types_.size(); ++i)
+        if (types_[i].name == name) return static_cast<int>(i);
+    return -1;
+}
+
+bool Rules::IsBlocked(int type, std::string_view value) const {
+    if (IsBlockedEverywhere(value)) return true;
+    for (const auto& [of_type, pattern] : patterns_)
+        if ((of_type < 0 || of_type == type) && Matches(pattern, value)) return true;
+    return false;
+}
+
+std::optional<std::string> Rules::Normalise(int type, std::string_view value) const {
+    // Blocked is what a value says, so white space around it does not unblock it.
+    const std::string_view trimmed = Trimmed(value);
+    if (trimmed.empty() || IsBlocked(type, trimmed)) return std::nullopt;
+    switch (types_[type].normaliser) {
+        case Normaliser::kNone: return std::string(value);
+        case Normaliser::kTrim: return std::string(trimmed);
+        case Normaliser::kLower: return Lower(value);
+        case Normaliser::kEmail: return Lower(trimmed);
+        case Normaliser::kPhone: return NormalisePhone(trimmed, pg::default_region);
+    }
+    return std::nullopt;
+}
+
+std::optional<collect::Refusal> BatchIdentifiers::Add(int type, std::string_view value,
+                                                      std::vector<Candidate>* candidates) {
+    if (type < 0 || collect::IsBlank(value)) return std::nullopt;
+    const auto& name = rules_.types()[type].name;
+    if (value.size() > collect::kLongestIdentifier && collect::Characters(value) > collect::kLongestIdentifier)
+        return collect::Refusal{name + " is too long", std::to_string(collect::Characters(value)) + " characters; at most " +
+                                                           std::to_string(collect::kLongestIdentifier) + " are allowed"};
+    key_.assign(name).append(1, '\0').append(value);
+    auto [raw, is_new] = raw_.try_emplace(key_, -1);
+    if (is_new) {
+        if (const auto normal = rules_.Normalise(type, value)) {
+            key_.assign(name).append(1, '\0').append(*normal);
+            const auto [entry, fresh] = index_.try_emplace(key_, static_cast<int>(entries_.size()));
+            if (fresh) entries_.push_back({type, *normal});
+            raw->second = entry->second;
+        }
+    }
+    const int identifier = raw->second;
+    if (identifier < 0) return std::nullopt;
+    for (const Candidate& known : *candidates)
+        if (known.identifier == identifier) return std::nullopt;
+    candidates->push_back({identifier, type, {}});
+    return std::nullopt;
+}
+
+std::optional<collect::Refusal> BatchIdentifiers::Extract(const collect::InboxMessage& m,
+                                                          std::vector<Candidate>* candidates) {
+    candidates->clear();
+    if (auto refusal = Add(rules_.user_id(), m.user_id, candidates)) return refusal;
+    if (auto refusal = Add(rules_.anonymous_id(), m.anonymous_id, candidates)) return refusal;
+    if (m.type == "alias")
+        if (auto refusal = Add(rules_.anonymous_id(), m.previous_id, candidates)) return refusal;
+    if (m.context == 0 && m.traits == 0 && m.properties == 0) return std::nullopt;
+
+    const pg::Json context = m.context ? pg::Json(m.context) : pg::Json();
+    // The traits of a group message are the account's.
+    const pg::Json traits = m.traits && m.type == "identify" ? pg::Json(m.traits) : pg::Json();
+    const pg::Json properties = m.properties ? pg::Json(m.properties) : pg::Json();
+    for (size_t type = 0; type < rules_.types().size(); ++type) {
+        for (const auto& path : rules_.types()[type].paths) {
+            const pg::Json& root = path[0] == "traits" ? traits : path[0] == "context" ? context : properties;
+            std::optional<pg::Json> found = root;
+            for (size_t i = 1; i < path.size() && found; ++i) found = found->Find(path[i]);
+            if (!found || path.size() < 2 || !(found->IsString() || found->IsNumber())) continue;
+            if (auto refusal = Add(static_cast<int>(type), found->ToText(), candidates)) return refusal;
+        }
+    }
+    if (const auto external = context.Find("externalIds"))
+        for (uint32 i = 0; i < external->ArraySize(); ++i) {
+            const pg::Json element = external->Element(i);
+            const auto type = element.Find("type"), id = element.Find("id");
+            if (!type || !id || !type->IsString() || !(id->IsString() || id->IsNumber())) continue;
+            if (auto refusal = Add(rules_.TypeNamed(type->String()), id->ToText(), candidates)) return refusal;
+        }
+    return std::nullopt;
+}
+
+void BatchIdentifiers::LookUp() {
+    static pg::Statement find(
+        "SELECT b.entry, i.identifier_id, i.profile_id, i.first_seen_at, i.last_seen_at"
+        " FROM cdp_batch_identifier b JOIN cdp.identifier i ON i.value = b.value AND i.type = b.type");
+    pg::StagedRows staged("cdp_batch_identifier", {{"entry", INT4OID}, {"type", TEXTOID}, {"value", TEXTOID}});
+    std::vector<Datum> type_names;
+    for (const auto& type : rules_.types()) type_names.push_back(pg::TextDatum(type.name));
+
+    // In the order of the index, so that neighbours share its pages.
+    std::vector<int> order(entries_.size());
+    for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int>(i);
+    std::sort(order.begin(), order.end(), [&](int a, int b) { return entries_[a].value < entries_[b].value; });
+    for (const int i : order) {
+        const Datum value = pg::TextDatum(entries_[i].value);
+        staged.Add({Int32GetDatum(i), type_names[entries_[i].type], value});
+        pfree(DatumGetPointer(value));
+    }
+    const auto rows = find.Query();
+    Datum values[5];
+    bool nulls[5];
+    for (uint64 i = 0; i < rows.size(); ++i) {
+        rows.Deform(i, values, nulls);
+        Entry& entry = entries_[DatumGetInt32(values[0])];
+        entry.identifier_id = DatumGetInt64(values[1]);
+        entry.profile_id = DatumGetInt64(values[2]);
+        entry.first_seen = DatumGetTimestampTz(values[3]);
+        entry.last_seen = DatumGetTimestampTz(values[4]);
+    }
+}
+
+}  // namespace cdp::identity

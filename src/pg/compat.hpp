@@ -1,0 +1,16 @@
+// pg/compat.hpp: what differs between PostgreSQL 15 and 18.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+// A function for expression_tree_walker and _mutator: untyped before 16.
+#if PG_VERSION_NUM >= 160000
+#define CDP_TREE_FUNCTION(function) function
+#else
+#define CDP_TREE_FUNCTION(function) CDP_UNTYPED(function)
+#define CDP_UNTYPED(function) reinterpret_cast<decltype(cdp::pg::detail::Untyped(function))>(reinterpret_cast<void*>(function))
+namespace cdp::pg::detail {
+template <class R, class... A>
+auto Untyped(R (*)(A...)) -> R (*)();
+}
+#endif

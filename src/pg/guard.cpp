@@ -1,0 +1,191 @@
+// pg/guard.cpp: see guard.hpp.
+#include "pg/guard.hpp"
+
+#include <new>
+
+extern "C" {
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "utils/fmgroids.h"
+#include "utils/resowner.h"
+#include "utils/syscache.h"
+}
+
+namespace cdp::pg {
+
+namespace {
+
+/// Where caught errors are copied to: the context that was current at the outermost entry.
+MemoryContext entry_context = nullptr;
+
+struct EntryContext {
+    MemoryContext outer = entry_context;
+    EntryContext() {
+        if (outer == nullptr) entry_context = CurrentMemoryContext;
+    }
+    ~EntryContext() { entry_context = outer; }
+};
+
+/// An error in plain memory of PostgreSQL's, which ereport may longjmp over.
+struct Report {
+    ErrorData* data = nullptr;  // an ERROR of PostgreSQL's, to throw again
+    char sqlstate[6] = "XX000";
+    char* message = nullptr;
+    char* detail = nullptr;
+    char* hint = nullptr;
+    char* source = nullptr;
+    int position = 0;
+};
+
+char* Copy(const std::string& text) {
+    if (text.empty()) return nullptr;
+    auto* copy = static_cast<char*>(MemoryContextAllocExtended(entry_context, text.size() + 1, MCXT_ALLOC_NO_OOM));
+    if (copy != nullptr) memcpy(copy, text.c_str(), text.size() + 1);
+    return copy;
+}
+
+/// What is being handled, as a Report. Call it in a catch block; it does not throw.
+Report Catch() noexcept {
+    Report report;
+    try {
+        throw;
+    } catch (const PgError& error) {
+        report.data = error.data;
+    } catch (const Error& error) {
+        strlcpy(report.sqlstate, error.sqlstate.c_str(), sizeof report.sqlstate);
+        report.message = Copy(error.message);
+        report.detail = Copy(error.detail);
+        report.hint = Copy(error.hint);
+        report.source = Copy(error.source);
+        report.position = error.position;
+    } catch (const std::bad_alloc&) {
+        strlcpy(report.sqlstate, "53200", sizeof report.sqlstate);
+        report.message = Copy("out of memory");
+    } catch (const std::exception& error) {
+        report.message = Copy(std::string("unexpected failure: ") + error.what());
+    } catch (...) {
+        report.message = Copy("unexpected failure of unknown kind");
+    }
+    return report;
+}
+
+[[noreturn]] void Raise(const Report& report) {
+    if (report.data != nullptr) ReThrowError(report.data);
+    const char* s = report.sqlstate;
+    ereport(ERROR, (errcode(MAKE_SQLSTATE(s[0], s[1], s[2], s[3], s[4])),
+                    errmsg_internal("%s", report.message ? report.message : "out of memory"),
+                    report.detail ? errdetail_internal("%s", report.detail) : 0,
+                    report.hint ? errhint("%s", report.hint) : 0,
+                    report.source ? internalerrquery(report.source) : 0,
+                    report.source ? internalerrposition(report.position) : 0));
+    pg_unreachable();
+}
+
+void PollServer() {
+    if (InterruptPending) Call([] { CHECK_FOR_INTERRUPTS(); });
+}
+
+const bool poll_installed = (poll_stop = PollServer, true);
+
+}  // namespace
+
+void detail::ThrowCaught(MemoryContext context) {
+    MemoryContextSwitchTo(entry_context != nullptr ? entry_context : context);
+    ErrorData* data = CopyErrorData();
+    FlushErrorState();
+    MemoryContextSwitchTo(context);
+    throw PgError(data);
+}
+
+Datum detail::Enter(FunctionCallInfo fcinfo, Body body) {
+    Report report;
+    {
+        const EntryContext entry;
+        try {
+            return body(fcinfo);
+        } catch (...) {
+            report = Catch();
+        }
+    }
+    Raise(report);
+}
+
+void Enter(void (*body)()) {
+    Report report;
+    {
+        const EntryContext entry;
+        try {
+            return body();
+        } catch (...) {
+            report = Catch();
+        }
+    }
+    Raise(report);
+}
+
+Failure Describe(const std::exception& error) {
+    if (const auto* pg = dynamic_cast<const PgError*>(&error))
+        return {unpack_sql_state(pg->data->sqlerrcode), pg->data->message ? pg->data->message : "",
+                pg->data->detail ? pg->data->detail : ""};
+    if (const auto* own = dynamic_cast<const Error*>(&error)) return {own->sqlstate, own->message, own->detail};
+    if (dynamic_cast<const std::bad_alloc*>(&error)) return {"53200", "out of memory", ""};
+    return {"XX000", error.what(), ""};
+}
+
+Subtransaction::Subtransaction() : context_(CurrentMemoryContext), owner_(CurrentResourceOwner) {
+    Call([] { BeginInternalSubTransaction(nullptr); });
+    MemoryContextSwitchTo(context_);
+}
+
+void Subtransaction::Commit() {
+    Call([] { ReleaseCurrentSubTransaction(); });
+    open_ = false;
+    MemoryContextSwitchTo(context_);
+    CurrentResourceOwner = owner_;
+}
+
+Subtransaction::~Subtransaction() {
+    if (!open_) return;
+    try {
+        Call([] { RollbackAndReleaseCurrentSubTransaction(); });
+    } catch (const PgError&) {
+        // The transaction is lost then; the error that brought us here is still on its way.
+    }
+    MemoryContextSwitchTo(context_);
+    CurrentResourceOwner = owner_;
+}
+
+ActAs::ActAs(Oid role, bool restricted) {
+    GetUserIdAndSecContext(&role_, &context_);
+    SetUserIdAndSecContext(role, context_ | SECURITY_LOCAL_USERID_CHANGE |
+                                     (restricted ? SECURITY_RESTRICTED_OPERATION : 0));
+}
+
+ActAs::~ActAs() { SetUserIdAndSecContext(role_, context_); }
+
+Oid ExtensionId() {
+    return Call([] { return get_extension_oid("cdp", true); });
+}
+
+Oid ExtensionOwner() {
+    return Call([] {
+        Oid owner = InvalidOid;
+        Relation rel = table_open(ExtensionRelationId, AccessShareLock);
+        ScanKeyData key;
+        ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum("cdp"));
+        SysScanDesc scan = systable_beginscan(rel, ExtensionNameIndexId, true, nullptr, 1, &key);
+        HeapTuple tuple = systable_getnext(scan);
+        if (HeapTupleIsValid(tuple)) owner = reinterpret_cast<Form_pg_extension>(GETSTRUCT(tuple))->extowner;
+        systable_endscan(scan);
+        table_close(rel, AccessShareLock);
+        if (!OidIsValid(owner))
+            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                            errmsg("extension \"cdp\" is not installed in this database")));
+        return owner;
+    });
+}
+
+}  // namespace cdp::pg

@@ -1,0 +1,105 @@
+// pg/guard.hpp: the border between C++ exceptions and PostgreSQL's longjmp.
+//
+// Into C++:  CDP_FUNCTION(name) { … }  defines an SQL-callable function. Whatever its body throws is caught,
+//            every C++ object dies, and only then is it reported with its SQLSTATE, DETAIL and HINT.
+// Out of it: Call([&] { return some_pg_function(…); }) runs C that may ereport(ERROR), and throws PgError
+//            instead. Inside the lambda no object with a destructor may be alive. Costs some 16 ns.
+#pragma once
+
+#include "pg/error.hpp"
+#include "pg/postgres.hpp"
+
+namespace cdp::pg {
+
+/// An ERROR of PostgreSQL's on its way through C++. The data live in the memory context of the outermost
+/// entry, so they outlast everything that dies on the way.
+struct PgError : std::exception {
+    explicit PgError(ErrorData* data) : data(data) {}
+    const char* what() const noexcept override { return data->message; }
+    ErrorData* data;
+};
+
+namespace detail {
+
+/// PostgreSQL's error-handling state, put back when this dies.
+struct SavedHandlers {
+    sigjmp_buf* exceptions = PG_exception_stack;
+    ErrorContextCallback* callbacks = error_context_stack;
+    ~SavedHandlers() {
+        PG_exception_stack = exceptions;
+        error_context_stack = callbacks;
+    }
+};
+
+[[noreturn]] void ThrowCaught(MemoryContext context);
+
+using Body = Datum (*)(FunctionCallInfo);
+Datum Enter(FunctionCallInfo fcinfo, Body body);
+
+}  // namespace detail
+
+template <class F>
+auto Call(F&& function) -> decltype(function()) {
+    const detail::SavedHandlers saved;
+    const MemoryContext context = CurrentMemoryContext;
+    sigjmp_buf here;
+    if (sigsetjmp(here, 0) != 0) {
+        PG_exception_stack = saved.exceptions;
+        error_context_stack = saved.callbacks;
+        detail::ThrowCaught(context);
+    }
+    PG_exception_stack = &here;
+    return function();
+}
+
+/// Runs `body` as an entry that is no SQL function (worker, callback): errors are reported the same way.
+void Enter(void (*body)());
+
+/// What was caught, as text for a log or a table: the primary message and the SQLSTATE.
+struct Failure {
+    std::string sqlstate, message, detail;
+};
+Failure Describe(const std::exception& error);
+
+/// A subtransaction: rolled back when it dies, unless committed. For going on after a PgError.
+class Subtransaction {
+public:
+    Subtransaction();
+    ~Subtransaction();
+    Subtransaction(const Subtransaction&) = delete;
+    void Commit();
+
+private:
+    MemoryContext context_;
+    ResourceOwner owner_;
+    bool open_ = true;
+};
+
+/// Acts as `role` while alive. `restricted`: in a security-restricted operation, for expressions users wrote.
+class ActAs {
+public:
+    explicit ActAs(Oid role, bool restricted = false);
+    ~ActAs();
+    ActAs(const ActAs&) = delete;
+
+private:
+    Oid role_;
+    int context_;
+};
+
+/// The role that owns the extension, whose rights our own statements run with.
+Oid ExtensionOwner();
+/// The extension's OID, or InvalidOid where it is not installed (any more).
+Oid ExtensionId();
+
+}  // namespace cdp::pg
+
+#define CDP_FUNCTION(name)                                        \
+    static Datum name##_body(FunctionCallInfo fcinfo);            \
+    extern "C" {                                                  \
+    PG_FUNCTION_INFO_V1(name);                                    \
+    Datum name(PG_FUNCTION_ARGS) {                                \
+        return cdp::pg::detail::Enter(fcinfo, name##_body);       \
+    }                                                             \
+    }                                                             \
+    static Datum name##_body(FunctionCallInfo fcinfo)

@@ -1,0 +1,15 @@
+// pg/settings.hpp: the settings cdp.*, documented in README.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+namespace cdp::pg {
+
+extern char* default_region;         // cdp.default_region
+extern int64 dedupe_window;          // cdp.dedupe_window, microseconds
+extern int batch_size;               // cdp.batch_size, messages
+extern int batch_memory;             // cdp.batch_memory, kB
+
+void DefineSettings();
+
+}  // namespace cdp::pg

@@ -1,0 +1,166 @@
+// pg/spi.cpp: see spi.hpp.
+#include "pg/spi.hpp"
+
+extern "C" {
+#include "access/tupdesc.h"
+#include "utils/queryenvironment.h"
+}
+
+namespace cdp::pg {
+
+namespace {
+
+constexpr int kStoreKilobytes = 64 * 1024;
+
+struct Split {
+    explicit Split(std::initializer_list<Arg> args) {
+        for (const Arg& arg : args) {
+            types.push_back(arg.type);
+            values.push_back(arg.value);
+            nulls.push_back(arg.null ? 'n' : ' ');
+        }
+        nulls.push_back('\0');
+    }
+    std::vector<Oid> types;
+    std::vector<Datum> values;
+    std::vector<char> nulls;
+};
+
+void Check(int code, const std::string& sql) {
+    if (code < 0)
+        throw Error(sqlstate::internal_error,
+                    std::string("SPI: ") + SPI_result_code_string(code)).Detail("Statement: " + sql);
+}
+
+}  // namespace
+
+Spi::Spi() { Check(Call([] { return SPI_connect(); }), "connect"); }
+
+Spi::~Spi() { SPI_finish(); }
+
+Arg Int8(int64 value) { return {INT8OID, Int64GetDatum(value), false}; }
+Arg Int4(int32 value) { return {INT4OID, Int32GetDatum(value), false}; }
+Arg Bool(bool value) { return {BOOLOID, BoolGetDatum(value), false}; }
+Arg Time(TimestampTz value) { return {TIMESTAMPTZOID, TimestampTzGetDatum(value), false}; }
+Arg Text(std::string_view value) { return {TEXTOID, TextDatum(value), false}; }
+Arg TextOrNull(const std::optional<std::string>& value) { return value ? Text(*value) : Null(TEXTOID); }
+
+Datum TextDatum(std::string_view text) {
+    return Call([&] { return PointerGetDatum(cstring_to_text_with_len(text.data(), static_cast<int>(text.size()))); });
+}
+
+std::string_view Bytes(Datum datum) {
+    auto* value = reinterpret_cast<struct varlena*>(DatumGetPointer(datum));
+    if (VARATT_IS_EXTENDED(value) && !VARATT_IS_SHORT(value))
+        value = Call([&] { return pg_detoast_datum_packed(value); });
+    return {VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)};
+}
+
+Rows Query(const std::string& sql, std::initializer_list<Arg> args, bool read_only) {
+    Split split(args);
+    const int code = Call([&] {
+        return SPI_execute_with_args(sql.c_str(), static_cast<int>(split.types.size()), split.types.data(),
+                                     split.values.data(), split.nulls.data(), read_only, 0);
+    });
+    Check(code, sql);
+    return Rows(std::exchange(SPI_tuptable, nullptr), SPI_processed);
+}
+
+uint64 Execute(const std::string& sql, std::initializer_list<Arg> args) {
+    Query(sql, args);
+    return SPI_processed;
+}
+
+Statement::~Statement() {
+    if (plan_ != nullptr) SPI_freeplan(plan_);
+}
+
+SPIPlanPtr Statement::plan() {
+    if (plan_ == nullptr) {
+        plan_ = Call([&] {
+            SPIPlanPtr plan = SPI_prepare(sql_.c_str(), static_cast<int>(types_.size()), types_.data());
+            if (plan != nullptr) SPI_keepplan(plan);
+            return plan;
+        });
+        if (plan_ == nullptr) Check(SPI_result, sql_);
+    }
+    return plan_;
+}
+
+int Statement::Run(std::initializer_list<Arg> args, uint64 limit, bool read_only) {
+    Split split(args);
+    SPIPlanPtr prepared = plan();
+    const int code = Call([&] {
+        return SPI_execute_plan(prepared, split.values.data(), split.nulls.data(), read_only, static_cast<long>(limit));
+    });
+    Check(code, sql_);
+    return code;
+}
+
+Rows Statement::Query(std::initializer_list<Arg> args, uint64 limit, bool read_only) {
+    Run(args, limit, read_only);
+    return Rows(std::exchange(SPI_tuptable, nullptr), SPI_processed);
+}
+
+uint64 Statement::Execute(std::initializer_list<Arg> args) {
+    Run(args, 0, false);
+    if (SPI_tuptable != nullptr) SPI_freetuptable(std::exchange(SPI_tuptable, nullptr));
+    return SPI_processed;
+}
+
+Cursor::Cursor(const std::string& sql, std::initializer_list<Arg> args) {
+    Split split(args);
+    portal_ = Call([&] {
+        return SPI_cursor_open_with_args(nullptr, sql.c_str(), static_cast<int>(split.types.size()), split.types.data(),
+                                         split.values.data(), split.nulls.data(), false, CURSOR_OPT_NO_SCROLL);
+    });
+}
+
+Cursor::~Cursor() {
+    try {
+        Call([&] { SPI_cursor_close(portal_); });
+    } catch (const PgError&) {
+        // Closing fails only in a transaction that is lost already; its end closes the portal.
+    }
+}
+
+Rows Cursor::Fetch(long count) {
+    Call([&] { SPI_cursor_fetch(portal_, true, count); });
+    return Rows(std::exchange(SPI_tuptable, nullptr), SPI_processed);
+}
+
+StagedRows::StagedRows(const char* name, const std::vector<Column>& columns) {
+    Call([&] {
+        descriptor_ = CreateTemplateTupleDesc(static_cast<int>(columns.size()));
+        for (size_t i = 0; i < columns.size(); ++i)
+            TupleDescInitEntry(descriptor_, static_cast<AttrNumber>(i + 1), columns[i].name, columns[i].type, -1, 0);
+        store_ = tuplestore_begin_heap(false, false, kStoreKilobytes);
+        relation_ = static_cast<EphemeralNamedRelation>(palloc0(sizeof(EphemeralNamedRelationData)));
+        relation_->md.name = pstrdup(name);
+        relation_->md.reliddesc = InvalidOid;
+        relation_->md.tupdesc = descriptor_;
+        relation_->md.enrtype = ENR_NAMED_TUPLESTORE;
+        // One row, whatever comes: the plan is to probe the big table by its key once for each staged row.
+        relation_->md.enrtuples = 1;
+        relation_->reldata = store_;
+        if (SPI_register_relation(relation_) != SPI_OK_REL_REGISTER)
+            elog(ERROR, "relation \"%s\" is staged already", name);
+    });
+}
+
+StagedRows::~StagedRows() {
+    SPI_unregister_relation(relation_->md.name);
+    tuplestore_end(store_);
+}
+
+void StagedRows::Add(const Datum* values, const bool* nulls) {
+    Call([&] { tuplestore_putvalues(store_, descriptor_, const_cast<Datum*>(values), const_cast<bool*>(nulls)); });
+    ++size_;
+}
+
+void StagedRows::Add(std::initializer_list<Datum> values) {
+    static const std::vector<char> none(64, 0);
+    Add(values.begin(), reinterpret_cast<const bool*>(none.data()));
+}
+
+}  // namespace cdp::pg

@@ -1,0 +1,64 @@
+-- profile.sql: profiles, traits, accounts.
+
+-- cdp.profile gains a column with every trait, and users index and publish it. A member of the extension would
+-- not come back whole from pg_dump, so it is none; restoring makes it anew (govern.sql: replace_blank_profile).
+CREATE TABLE cdp.profile (
+    profile_id    bigint PRIMARY KEY,
+    first_seen_at timestamptz,
+    last_seen_at  timestamptz,
+    event_count   bigint NOT NULL DEFAULT 0,
+    traits        jsonb NOT NULL DEFAULT '{}',
+    state         bytea
+) WITH (fillfactor = 70);
+COMMENT ON TABLE cdp.profile IS
+    'A row a person: what is known of them, one column for each declared and computed trait.';
+COMMENT ON COLUMN cdp.profile.traits IS 'All traits of identify messages, each key''s last value by occurred_at.';
+COMMENT ON COLUMN cdp.profile.state IS 'Internal: what the traits remember. Do not change it; cdp.rebuild(true) makes it afresh.';
+ALTER EXTENSION cdp DROP TABLE cdp.profile;
+
+CREATE SEQUENCE cdp.trait_id_seq;
+CREATE TABLE cdp.trait (
+    trait_id     int PRIMARY KEY,
+    name         text NOT NULL UNIQUE,
+    kind         text NOT NULL CHECK (kind IN ('declared', 'computed')),
+    aggregate    text NOT NULL,
+    type         regtype NOT NULL,
+    event        text,
+    path         text,
+    filter       text,
+    "window"     interval,
+    sources      text[],
+    owner        name NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE cdp.trait IS
+    'The columns of cdp.profile that are kept by themselves. aggregate: of a declared trait its survivorship; path: the trait, or the property, that it reads.';
+
+CREATE TABLE cdp.account (
+    group_id      text COLLATE "C" PRIMARY KEY,
+    traits        jsonb NOT NULL DEFAULT '{}',
+    first_seen_at timestamptz NOT NULL,
+    last_seen_at  timestamptz NOT NULL,
+    state         bytea
+) WITH (fillfactor = 70);
+COMMENT ON TABLE cdp.account IS
+    'What group messages say of each group: all its traits, each key''s last value by occurred_at.';
+
+CREATE TABLE cdp.account_member (
+    profile_id bigint NOT NULL,
+    group_id   text COLLATE "C" NOT NULL,
+    since      timestamptz NOT NULL,
+    PRIMARY KEY (profile_id, group_id)
+);
+CREATE INDEX account_member_group_id ON cdp.account_member (group_id);
+COMMENT ON TABLE cdp.account_member IS 'Who belongs to which group, since the first group message that says so.';
+
+SELECT pg_extension_config_dump('cdp.trait', '');
+SELECT pg_extension_config_dump('cdp.trait_id_seq', '');
+SELECT pg_extension_config_dump('cdp.account', '');
+SELECT pg_extension_config_dump('cdp.account_member', '');
+
+CREATE VIEW cdp.profile_event AS
+    SELECT i.profile_id, e.*
+    FROM cdp.event e JOIN cdp.identifier i USING (identifier_id);
+COMMENT ON VIEW cdp.profile_event IS 'The events, each with the profile that it belongs to now.';

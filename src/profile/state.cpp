@@ -1,0 +1,133 @@
+// profile/state.cpp: see state.hpp.
+#include "profile/state.hpp"
+
+namespace cdp::profile {
+
+namespace {
+constexpr uint64_t kFormat = 1;
+}
+
+bool KeyStamps::Advance(std::string_view key, const Stamp& stamp) {
+    const auto known = stamps_.find(key);
+    if (known == stamps_.end()) {
+        stamps_.emplace(key, stamp);
+        return true;
+    }
+    if (stamp < known->second) return false;
+    known->second = stamp;
+    return true;
+}
+
+void KeyStamps::Write(Writer& out) const {
+    out.Unsigned(stamps_.size());
+    Stamp previous;
+    for (const auto& [key, stamp] : stamps_) {
+        out.Text(key);
+        out.Signed(stamp.occurred_at - previous.occurred_at);
+        out.Signed(stamp.event_id - previous.event_id);
+        previous = stamp;
+    }
+}
+
+KeyStamps KeyStamps::Read(Reader& in) {
+    KeyStamps result;
+    Stamp stamp;
+    for (uint64_t left = in.Unsigned(); left > 0; --left) {
+        const auto key = in.Text();
+        stamp.occurred_at += in.Signed();
+        stamp.event_id += in.Signed();
+        result.stamps_.emplace_hint(result.stamps_.end(), key, stamp);
+    }
+    return result;
+}
+
+ProfileState::ProfileState(std::string_view bytes) {
+    Reader in(bytes);
+    if (in.Unsigned() != kFormat)
+        throw Error(sqlstate::data_corrupted, "a profile's state is of an unknown format")
+            .Hint("Repair it with cdp.rebuild(repair => true).");
+    for (uint64_t left = in.Unsigned(); left > 0; --left) {
+        const auto type = static_cast<int>(in.Unsigned());
+        identifier_counts_[type] = static_cast<int64_t>(in.Unsigned());
+    }
+    key_stamps_ = KeyStamps::Read(in);
+    membership_epoch_ = in.Signed();
+    int64_t segment = 0;
+    for (uint64_t left = in.Unsigned(); left > 0; --left) {
+        segment += static_cast<int64_t>(in.Unsigned());
+        memberships_.push_back(segment);
+    }
+    while (!in.AtEnd()) {
+        const auto trait = static_cast<int>(in.Unsigned());
+        encoded_.emplace_hint(encoded_.end(), trait, in.Text());
+    }
+}
+
+int64_t ProfileState::IdentifierCount(int type_id) const {
+    const auto known = identifier_counts_.find(type_id);
+    return known == identifier_counts_.end() ? 0 : known->second;
+}
+
+void ProfileState::SetIdentifierCount(int type_id, int64_t count) {
+    if (count == 0)
+        identifier_counts_.erase(type_id);
+    else
+        identifier_counts_[type_id] = count;
+}
+
+AggregateState& ProfileState::Trait(int trait_id, Aggregate aggregate) {
+    const auto known = decoded_.find(trait_id);
+    if (known != decoded_.end()) return known->second;
+    const auto bytes = encoded_.find(trait_id);
+    return decoded_
+        .emplace(trait_id, bytes == encoded_.end() ? AggregateState(aggregate)
+                                                   : AggregateState::Read(aggregate, bytes->second))
+        .first->second;
+}
+
+std::vector<int> ProfileState::TraitIds() const {
+    std::vector<int> ids;
+    for (const auto& entry : encoded_) ids.push_back(entry.first);
+    for (const auto& entry : decoded_)
+        if (!encoded_.contains(entry.first)) ids.push_back(entry.first);
+    return ids;
+}
+
+std::string ProfileState::Write(const std::function<bool(int)>& keep) const {
+    Writer out;
+    out.Unsigned(kFormat);
+    out.Unsigned(identifier_counts_.size());
+    for (const auto& [type, count] : identifier_counts_) {
+        out.Unsigned(static_cast<uint64_t>(type));
+        out.Unsigned(static_cast<uint64_t>(count));
+    }
+    key_stamps_.Write(out);
+    out.Signed(membership_epoch_);
+    out.Unsigned(memberships_.size());
+    int64_t previous = 0;
+    for (const int64_t segment : memberships_) {
+        out.Unsigned(static_cast<uint64_t>(segment - previous));
+        previous = segment;
+    }
+    // Both maps are sorted, so equal states give equal bytes.
+    auto encoded = encoded_.begin();
+    auto decoded = decoded_.begin();
+    while (encoded != encoded_.end() || decoded != decoded_.end()) {
+        const bool fresh = decoded != decoded_.end() && (encoded == encoded_.end() || decoded->first <= encoded->first);
+        const int trait = fresh ? decoded->first : encoded->first;
+        if (keep(trait)) {
+            Writer body;
+            if (fresh) decoded->second.Write(body);
+            const auto& bytes = fresh ? body.bytes() : encoded->second;
+            if (!bytes.empty()) {
+                out.Unsigned(static_cast<uint64_t>(trait));
+                out.Text(bytes);
+            }
+        }
+        if (encoded != encoded_.end() && encoded->first == trait) ++encoded;
+        if (fresh) ++decoded;
+    }
+    return out.Take();
+}
+
+}  // namespace cdp::profile

@@ -1,0 +1,59 @@
+// profile/state.hpp: all that a profile remembers beyond its visible columns; the column cdp.profile.state.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <vector>
+
+#include "profile/aggregate.hpp"
+
+namespace cdp::profile {
+
+/// The stamp of each key's last value, for the column traits (of a profile, or of an account).
+class KeyStamps {
+public:
+    /// True if a value of `key` that came at `stamp` is the newest; then it is remembered as such.
+    bool Advance(std::string_view key, const Stamp& stamp);
+    const std::map<std::string, Stamp, std::less<>>& all() const { return stamps_; }
+    void Write(Writer& out) const;
+    static KeyStamps Read(Reader& in);
+
+private:
+    std::map<std::string, Stamp, std::less<>> stamps_;
+};
+
+/// The state of one profile. Trait states are decoded when they are first asked for.
+class ProfileState {
+public:
+    ProfileState() = default;
+    explicit ProfileState(std::string_view bytes);
+
+    /// How many identifiers of type `type_id` the profile has.
+    int64_t IdentifierCount(int type_id) const;
+    void SetIdentifierCount(int type_id, int64_t count);
+    const std::map<int, int64_t>& identifier_counts() const { return identifier_counts_; }
+
+    KeyStamps& key_stamps() { return key_stamps_; }
+
+    /// The segments that the profile is in, ascending, as of `membership_epoch`: see segment/README.md.
+    std::vector<int64_t>& memberships() { return memberships_; }
+    int64_t& membership_epoch() { return membership_epoch_; }
+
+    AggregateState& Trait(int trait_id, Aggregate aggregate);
+    void SetTrait(int trait_id, AggregateState state) { decoded_.insert_or_assign(trait_id, std::move(state)); }
+    /// Which traits have anything remembered.
+    std::vector<int> TraitIds() const;
+
+    /// The bytes, with only those traits that `keep` wants.
+    std::string Write(const std::function<bool(int trait_id)>& keep) const;
+
+private:
+    std::map<int, int64_t> identifier_counts_;
+    KeyStamps key_stamps_;
+    std::vector<int64_t> memberships_;
+    int64_t membership_epoch_ = 0;
+    std::map<int, std::string> encoded_;
+    std::map<int, AggregateState> decoded_;
+};
+
+}  // namespace cdp::profile

@@ -1,0 +1,48 @@
+-- segment.sql: segments, their members, and every enter and exit.
+
+CREATE SCHEMA cdp_segment;
+COMMENT ON SCHEMA cdp_segment IS 'A view of each segment''s members.';
+
+CREATE SEQUENCE cdp.segment_id_seq;
+CREATE SEQUENCE cdp.segment_epoch_seq;
+CREATE TABLE cdp.segment (
+    segment_id   bigint PRIMARY KEY,
+    name         text NOT NULL UNIQUE,
+    definition   text NOT NULL,
+    description  text,
+    owner        name NOT NULL,
+    size         bigint NOT NULL DEFAULT 0,
+    refresh      interval,
+    filled_epoch bigint NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    altered_at   timestamptz
+) WITH (fillfactor = 50);
+COMMENT ON TABLE cdp.segment IS 'The segments: an SQL condition over cdp.profile each, and how many people meet it now.';
+COMMENT ON COLUMN cdp.segment.filled_epoch IS 'Internal: when membership was last computed for everybody; states older than that do not know it.';
+
+CREATE TABLE cdp.segment_member (
+    profile_id bigint NOT NULL,
+    segment_id bigint NOT NULL,
+    entered_at timestamptz NOT NULL,
+    PRIMARY KEY (profile_id, segment_id)
+);
+CREATE INDEX segment_member_segment_id ON cdp.segment_member (segment_id, profile_id);
+COMMENT ON TABLE cdp.segment_member IS 'Who is in which segment now.';
+
+CREATE TABLE cdp.segment_transition (
+    profile_id  bigint NOT NULL,
+    segment_id  bigint NOT NULL,
+    entered     boolean NOT NULL,
+    at          timestamptz NOT NULL,
+    cause       text NOT NULL,
+    event_id    bigint
+);
+CREATE INDEX segment_transition_profile_id ON cdp.segment_transition (profile_id, segment_id);
+COMMENT ON TABLE cdp.segment_transition IS
+    'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), merge, create, alter, rebuild.';
+
+SELECT pg_extension_config_dump('cdp.segment', '');
+SELECT pg_extension_config_dump('cdp.segment_id_seq', '');
+SELECT pg_extension_config_dump('cdp.segment_epoch_seq', '');
+SELECT pg_extension_config_dump('cdp.segment_member', '');
+SELECT pg_extension_config_dump('cdp.segment_transition', '');
