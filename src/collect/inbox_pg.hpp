@@ -39,6 +39,8 @@ public:
     InboxBatch(const Progress& progress, int64 max_messages, int64 max_bytes);
 
     std::vector<InboxMessage>& messages() { return messages_; }
+    bool Empty() const { return messages_.empty(); }
+    /// Of the messages' rows; only if there are any.
     TupleDesc descriptor() const { return parts_.front().descriptor(); }
     /// What progress is once these are processed.
     const Progress& after() const { return after_; }

@@ -28,6 +28,8 @@ struct Refusal {
 /// The first rule of the Segment spec and of ours that the message breaks, if any. Whether any identifier
 /// is usable is not decided here: that takes the identifier types.
 std::optional<Refusal> Refuse(const Message& message);
+/// The refusal of a message that nobody can be identified by.
+Refusal NoIdentifier();
 
 /// True for a field that counts as absent: empty, or white space only.
 bool IsBlank(std::string_view text);

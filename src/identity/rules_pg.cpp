@@ -46,19 +46,6 @@ bool Matches(const std::string& pattern, std::string_view value) {
     });
 }
 
-std::vector<std::string> TextArray(Datum array) {
-    struct Elements { Datum* values; bool* nulls; int count; };
-    const Elements elements = pg::Call([&] {
-        Elements e;
-        deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &e.values, &e.nulls, &e.count);
-        return e;
-    });
-    std::vector<std::string> result;
-    for (int i = 0; i < elements.count; ++i)
-        if (!elements.nulls[i]) result.emplace_back(pg::Bytes(elements.values[i]));
-    return result;
-}
-
 }  // namespace
 
 Rules Rules::Load() {
@@ -70,7 +57,7 @@ Rules Rules::Load() {
         TypeRule rule{DatumGetInt32(*types.Get(i, 1)), DatumGetInt32(*types.Get(i, 3)), std::nullopt};
         if (const auto limit = types.Get(i, 4)) rule.max_per_profile = DatumGetInt32(*limit);
         IdentifierType type{types.Text(i, 2), NormaliserNamed(types.Text(i, 5)), {}};
-        for (const auto& path : TextArray(*types.Get(i, 6))) type.paths.push_back(pg::SplitPath(path));
+        for (const auto& path : pg::TextArray(*types.Get(i, 6))) type.paths.push_back(pg::SplitPath(path));
         if (type.name == "user_id") rules.user_id_ = static_cast<int>(i);
         if (type.name == "anonymous_id") rules.anonymous_id_ = static_cast<int>(i);
         rules.limits_.push_back(rule);

@@ -50,6 +50,7 @@ public:
         int64 identifier_id = 0;  // 0: not in the database
         int64 profile_id = 0;     //   whom it belonged to before the batch
         int64 first_seen = 0, last_seen = 0;
+        bool is_new = false, seen_changed = false;
     };
 
     explicit BatchIdentifiers(const Rules& rules) : rules_(rules) {}

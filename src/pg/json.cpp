@@ -112,6 +112,10 @@ Datum Without(Datum object, const std::vector<std::string>& keys) {
     return object;
 }
 
+Datum Standalone(const Json& json) {
+    return Call([&] { return PointerGetDatum(JsonbValueToJsonb(const_cast<JsonbValue*>(&json.raw()))); });
+}
+
 Datum EmptyObject() {
     return Call([] { return DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")); });
 }

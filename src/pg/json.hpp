@@ -63,6 +63,8 @@ Datum Unpacked(Datum datum);
 Datum Concat(Datum a, Datum b);
 /// The object without those keys. Throws.
 Datum Without(Datum object, const std::vector<std::string>& keys);
+/// A value inside a jsonb as a jsonb of its own. Throws.
+Datum Standalone(const Json& json);
 /// {} in the current memory context. Throws.
 Datum EmptyObject();
 

@@ -56,6 +56,19 @@ std::string_view Bytes(Datum datum) {
     return {VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)};
 }
 
+std::vector<std::string> TextArray(Datum array) {
+    struct Elements { Datum* values; bool* nulls; int count; };
+    const Elements elements = Call([&] {
+        Elements e;
+        deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &e.values, &e.nulls, &e.count);
+        return e;
+    });
+    std::vector<std::string> result;
+    for (int i = 0; i < elements.count; ++i)
+        if (!elements.nulls[i]) result.emplace_back(Bytes(elements.values[i]));
+    return result;
+}
+
 Rows Query(const std::string& sql, std::initializer_list<Arg> args, bool read_only) {
     Split split(args);
     const int code = Call([&] {

@@ -36,6 +36,9 @@ Datum TextDatum(std::string_view text);
 /// The bytes of a (possibly short or compressed) text or bytea Datum; allocates only if toasted or compressed.
 std::string_view Bytes(Datum datum);
 
+/// The elements of a text[], NULLs left out.
+std::vector<std::string> TextArray(Datum array);
+
 /// The rows that a statement returned.
 class Rows {
 public:

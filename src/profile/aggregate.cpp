@@ -108,10 +108,11 @@ std::optional<Value> AggregateState::Single() const {
 void AggregateState::Write(Writer& out) const {
     switch (aggregate_) {
         case Aggregate::kCount:
-            out.Signed(count_);
+            if (count_ != 0) out.Signed(count_);
             break;
         case Aggregate::kSum:
         case Aggregate::kAvg:
+            if (count_ == 0) return;
             out.Signed(count_);
             sum_.Write(out);
             break;

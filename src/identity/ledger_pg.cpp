@@ -1,0 +1,170 @@
+// identity/ledger_pg.cpp: see ledger_pg.hpp.
+#include "identity/ledger_pg.hpp"
+
+#include "collect/events_pg.hpp"
+
+namespace cdp::identity {
+
+StagedMerges::StagedMerges(Resolver& resolver) : staged_("cdp_batch_merge", {{"gone", INT8OID}, {"survivor", INT8OID}}) {
+    for (int node = 0; node < resolver.nodes(); ++node)
+        if (resolver.OwnProfile(node) != resolver.ProfileOf(node))
+            staged_.Add({Int64GetDatum(resolver.OwnProfile(node)), Int64GetDatum(resolver.ProfileOf(node))});
+}
+
+ProfileId Ledger::NextProfileId() {
+    static pg::Statement next("SELECT last_value + is_called::int FROM cdp.profile_id_seq");
+    return next.Query().Int8(0, 1);
+}
+
+void Ledger::NumberNewIdentifiers(size_t messages, const std::function<std::span<Candidate>(size_t)>& kept,
+                                  BatchIdentifiers& identifiers) {
+    auto& entries = identifiers.entries();
+    std::vector<BatchIdentifiers::Entry*> fresh;
+    for (size_t i = 0; i < messages; ++i)
+        for (const Candidate& candidate : kept(i)) {
+            auto& entry = entries[candidate.identifier];
+            if (entry.identifier_id != 0 || entry.is_new) continue;
+            entry.is_new = true;
+            fresh.push_back(&entry);
+        }
+    if (fresh.empty()) return;
+    int64 id = collect::TakeIds("cdp.identifier_id_seq", static_cast<int64>(fresh.size()));
+    for (auto* entry : fresh) entry->identifier_id = id++;
+}
+
+void Ledger::Record(const collect::InboxMessage& message, int64 event_id, std::span<const Candidate> carried,
+                    const Joined& joined, BatchIdentifiers& identifiers) {
+    auto& entries = identifiers.entries();
+    const auto kept = carried.first(joined.kept);
+    for (const Candidate& candidate : kept) {
+        auto& entry = entries[candidate.identifier];
+        const bool first = entry.is_new && !entry.seen_changed;
+        if (first || message.occurred_at < entry.first_seen) {
+            entry.first_seen = message.occurred_at;
+            entry.seen_changed = true;
+        }
+        if (first || message.occurred_at > entry.last_seen) {
+            entry.last_seen = message.occurred_at;
+            entry.seen_changed = true;
+        }
+    }
+    const int64 strongest = entries[kept.front().identifier].identifier_id;
+    for (const Candidate& candidate : kept.subspan(1))
+        links_.try_emplace({strongest, entries[candidate.identifier].identifier_id},
+                           Link{std::string(message.message_id), event_id, message.occurred_at});
+    for (const Candidate& candidate : carried.subspan(joined.kept)) {
+        auto [entry, is_new] = conflicts_.try_emplace(
+            {strongest, candidate.identifier},
+            Conflict{joined.limit_type, std::string(message.message_id), event_id, 0, message.occurred_at, message.occurred_at});
+        ++entry->second.refusals;
+        entry->second.first_at = std::min(entry->second.first_at, message.occurred_at);
+        entry->second.last_at = std::max(entry->second.last_at, message.occurred_at);
+    }
+}
+
+void Ledger::WriteIdentifiers(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges) {
+    if (merges.any()) {
+        static pg::Statement move(
+            "UPDATE cdp.identifier i SET profile_id = b.survivor FROM cdp_batch_merge b WHERE i.profile_id = b.gone");
+        move.Execute();
+    }
+    auto& entries = identifiers.entries();
+    std::vector<int> order;
+    for (size_t i = 0; i < entries.size(); ++i)
+        if (entries[i].is_new || entries[i].seen_changed) order.push_back(static_cast<int>(i));
+    std::sort(order.begin(), order.end(), [&](int a, int b) { return entries[a].identifier_id < entries[b].identifier_id; });
+    pg::StagedRows staged("cdp_batch_seen", {{"identifier_id", INT8OID}, {"type", TEXTOID}, {"value", TEXTOID}, {"profile_id", INT8OID},
+                                             {"first_seen_at", TIMESTAMPTZOID}, {"last_seen_at", TIMESTAMPTZOID}, {"is_new", BOOLOID}});
+    uint64 fresh = 0;
+    for (const int i : order) {
+        const auto& entry = entries[i];
+        const Datum type = pg::TextDatum(identifiers.rules().types()[entry.type].name), value = pg::TextDatum(entry.value);
+        staged.Add({Int64GetDatum(entry.identifier_id), type, value, Int64GetDatum(resolver.ProfileOf(resolver.NodeOf(i))),
+                    TimestampTzGetDatum(entry.first_seen), TimestampTzGetDatum(entry.last_seen), BoolGetDatum(entry.is_new)});
+        pfree(DatumGetPointer(type));
+        pfree(DatumGetPointer(value));
+        fresh += entry.is_new;
+    }
+    static pg::Statement add(
+        "INSERT INTO cdp.identifier (identifier_id, type, value, profile_id, first_seen_at, last_seen_at)"
+        " SELECT identifier_id, type, value, profile_id, first_seen_at, last_seen_at FROM cdp_batch_seen WHERE is_new");
+    static pg::Statement see(
+        "UPDATE cdp.identifier i SET first_seen_at = b.first_seen_at, last_seen_at = b.last_seen_at"
+        " FROM cdp_batch_seen b WHERE NOT b.is_new AND i.identifier_id = b.identifier_id");
+    if (fresh > 0) add.Execute();
+    if (fresh < staged.size()) see.Execute();
+}
+
+void Ledger::WriteLinks() {
+    if (links_.empty()) return;
+    pg::StagedRows staged("cdp_batch_link", {{"identifier_a", INT8OID}, {"identifier_b", INT8OID}, {"message_id", TEXTOID},
+                                             {"event_id", INT8OID}, {"linked_at", TIMESTAMPTZOID}});
+    for (const auto& [pair, link] : links_) {
+        const Datum message_id = pg::TextDatum(link.message_id);
+        staged.Add({Int64GetDatum(pair.first), Int64GetDatum(pair.second), message_id, Int64GetDatum(link.event_id),
+                    TimestampTzGetDatum(link.at)});
+        pfree(DatumGetPointer(message_id));
+    }
+    // Each pair once: the first message that carried it is the reason.
+    static pg::Statement find(
+        "SELECT b.identifier_a, b.identifier_b FROM cdp_batch_link b JOIN cdp.identity_link l"
+        " ON l.identifier_a = b.identifier_a AND l.identifier_b = b.identifier_b AND l.cause = 'message'");
+    const auto known = find.Query();
+    for (uint64 i = 0; i < known.size(); ++i) links_.erase({known.Int8(i, 1), known.Int8(i, 2)});
+    if (links_.empty()) return;
+
+    pg::StagedRows fresh("cdp_batch_new_link", {{"link_id", INT8OID}, {"identifier_a", INT8OID}, {"identifier_b", INT8OID},
+                                                {"message_id", TEXTOID}, {"event_id", INT8OID}, {"linked_at", TIMESTAMPTZOID}});
+    int64 id = collect::TakeIds("cdp.identity_link_id_seq", static_cast<int64>(links_.size()));
+    for (const auto& [pair, link] : links_) {
+        const Datum message_id = pg::TextDatum(link.message_id);
+        fresh.Add({Int64GetDatum(id++), Int64GetDatum(pair.first), Int64GetDatum(pair.second), message_id,
+                   Int64GetDatum(link.event_id), TimestampTzGetDatum(link.at)});
+        pfree(DatumGetPointer(message_id));
+    }
+    static pg::Statement add(
+        "INSERT INTO cdp.identity_link (link_id, identifier_a, identifier_b, cause, message_id, event_id, linked_at)"
+        " SELECT link_id, identifier_a, identifier_b, 'message', message_id, event_id, linked_at FROM cdp_batch_new_link");
+    add.Execute();
+}
+
+void Ledger::WriteConflicts(BatchIdentifiers& identifiers) {
+    if (conflicts_.empty()) return;
+    pg::StagedRows staged("cdp_batch_conflict", {{"identifier_id", INT8OID}, {"type", TEXTOID}, {"value", TEXTOID}, {"limit_type", TEXTOID},
+                                                 {"message_id", TEXTOID}, {"event_id", INT8OID}, {"refusals", INT8OID},
+                                                 {"first_at", TIMESTAMPTZOID}, {"last_at", TIMESTAMPTZOID}});
+    const auto& types = identifiers.rules().types();
+    for (const auto& [pair, conflict] : conflicts_) {
+        const auto& entry = identifiers.entries()[pair.second];
+        staged.Add({Int64GetDatum(pair.first), pg::TextDatum(types[entry.type].name), pg::TextDatum(entry.value),
+                    pg::TextDatum(types[conflict.limit_type].name), pg::TextDatum(conflict.message_id), Int64GetDatum(conflict.event_id),
+                    Int64GetDatum(conflict.refusals), TimestampTzGetDatum(conflict.first_at), TimestampTzGetDatum(conflict.last_at)});
+    }
+    static pg::Statement record(
+        "INSERT INTO cdp.identity_conflict AS c (identifier_id, type, value, limit_type, message_id, event_id, refusals, first_at, last_at)"
+        " SELECT identifier_id, type, value, limit_type, message_id, event_id, refusals, first_at, last_at FROM cdp_batch_conflict"
+        " ON CONFLICT (identifier_id, type, value) DO UPDATE SET refusals = c.refusals + excluded.refusals,"
+        " first_at = least(c.first_at, excluded.first_at), last_at = greatest(c.last_at, excluded.last_at)");
+    record.Execute();
+}
+
+void Ledger::WriteAliases(Resolver& resolver, const StagedMerges& merges) {
+    static pg::Statement advance("SELECT setval('cdp.profile_id_seq', $1)", {INT8OID});
+    if (resolver.next_profile_id() > NextProfileId()) advance.Query({pg::Int8(resolver.next_profile_id() - 1)});
+    if (!merges.any()) return;
+    static pg::Statement redirect(
+        "UPDATE cdp.profile_alias a SET profile_id = b.survivor FROM cdp_batch_merge b WHERE a.profile_id = b.gone");
+    static pg::Statement add(
+        "INSERT INTO cdp.profile_alias (alias_id, profile_id, reason) SELECT gone, survivor, 'message' FROM cdp_batch_merge");
+    redirect.Execute();
+    add.Execute();
+}
+
+void Ledger::Write(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges) {
+    WriteIdentifiers(identifiers, resolver, merges);
+    WriteLinks();
+    WriteConflicts(identifiers);
+    WriteAliases(resolver, merges);
+}
+
+}  // namespace cdp::identity

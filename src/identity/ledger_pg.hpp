@@ -1,0 +1,58 @@
+// identity/ledger_pg.hpp: identifiers, links, conflicts and aliases of a batch, to their tables.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <unordered_map>
+
+#include "identity/rules_pg.hpp"
+#include "profile/people_pg.hpp"
+
+namespace cdp::identity {
+
+/// The profiles that ended in this batch and what they are now, staged as cdp_batch_merge (gone, survivor).
+class StagedMerges {
+public:
+    explicit StagedMerges(Resolver& resolver);
+    bool any() const { return staged_.size() > 0; }
+
+private:
+    pg::StagedRows staged_;
+};
+
+class Ledger {
+public:
+    /// The id that the next new profile gets.
+    static ProfileId NextProfileId();
+
+    /// Gives ids to the new identifiers that messages kept, in order of appearance.
+    /// `kept(i)`: the candidates that message i of `messages` kept.
+    void NumberNewIdentifiers(size_t messages, const std::function<std::span<Candidate>(size_t)>& kept,
+                              BatchIdentifiers& identifiers);
+    /// Notes what one message says: its identifiers were seen, they are linked, some were refused.
+    void Record(const collect::InboxMessage& message, int64 event_id, std::span<const Candidate> carried, const Joined& joined,
+                BatchIdentifiers& identifiers);
+
+    void Write(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges);
+
+private:
+    struct Link {
+        std::string message_id;
+        int64 event_id;
+        int64 at;
+    };
+    struct Conflict {
+        int limit_type;
+        std::string message_id;
+        int64 event_id, refusals, first_at, last_at;
+    };
+    void WriteIdentifiers(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges);
+    void WriteLinks();
+    void WriteConflicts(BatchIdentifiers& identifiers);
+    void WriteAliases(Resolver& resolver, const StagedMerges& merges);
+
+    std::map<std::pair<int64, int64>, Link> links_;          // by identifiers, the stronger first
+    std::map<std::pair<int64, int>, Conflict> conflicts_;    // by identifier and the entry that was left out
+};
+
+}  // namespace cdp::identity

@@ -1,0 +1,222 @@
+// pipeline/batch_pg.cpp: see batch_pg.hpp. The stages of a batch, in their order.
+#include "pipeline/batch_pg.hpp"
+
+#include <chrono>
+
+#include "collect/events_pg.hpp"
+#include "collect/message_keys_pg.hpp"
+#include "identity/ledger_pg.hpp"
+#include "pg/settings.hpp"
+#include "pipeline/definitions_pg.hpp"
+#include "profile/accounts_pg.hpp"
+#include "profile/people_pg.hpp"
+
+extern "C" {
+#include "catalog/pg_extension.h"
+#include "storage/lmgr.h"
+}
+
+namespace cdp::pipeline {
+
+namespace {
+
+constexpr LOCKMODE kLockMode = ShareUpdateExclusiveLock;
+
+/// What the batch knows of one accepted message.
+struct Accepted {
+    size_t message;                             // in the inbox batch
+    std::vector<identity::Candidate> carried;   // its identifiers, strongest first once joined
+    identity::Joined joined{};
+};
+
+class Batch {
+public:
+    Batch(Definitions& definitions, collect::InboxBatch& inbox)
+        : definitions_(definitions), inbox_(inbox), identifiers_(definitions.rules), rejections_(inbox.descriptor()) {}
+
+    void Run();
+
+private:
+    void Validate();
+    void DropDuplicates();
+    void Join();
+    void FillEvents();
+    void FoldPeople();
+    void Write();
+
+    Definitions& definitions_;
+    collect::InboxBatch& inbox_;
+    identity::BatchIdentifiers identifiers_;
+    std::vector<Accepted> accepted_;
+    std::vector<collect::MessageKey> keys_;     // of the accepted, in order
+    collect::Rejections rejections_;
+    std::optional<identity::Resolver> resolver_;
+    std::optional<profile::People> people_;
+    std::optional<collect::Events> events_;
+    identity::Ledger ledger_;
+    std::vector<segment::Touched> touched_;
+};
+
+void Batch::Validate() {
+    auto& messages = inbox_.messages();
+    accepted_.reserve(messages.size());
+    for (size_t i = 0; i < messages.size(); ++i) {
+        if ((i & 1023) == 0) poll_stop();
+        auto refusal = collect::Refuse(messages[i]);
+        Accepted candidate{i};
+        if (!refusal) refusal = identifiers_.Extract(messages[i], &candidate.carried);
+        if (!refusal && candidate.carried.empty()) refusal = collect::NoIdentifier();
+        if (refusal)
+            rejections_.Add(messages[i], *refusal);
+        else
+            accepted_.push_back(std::move(candidate));
+    }
+}
+
+void Batch::DropDuplicates() {
+    for (const Accepted& a : accepted_) {
+        const auto& m = inbox_.messages()[a.message];
+        keys_.push_back(collect::KeyOf(m.message_id, m.received_at));
+    }
+    const auto duplicate = collect::MessageKeys::Duplicates(keys_, pg::dedupe_window);
+    size_t kept = 0;
+    for (size_t i = 0; i < accepted_.size(); ++i) {
+        if (duplicate[i]) continue;
+        if (kept != i) {
+            accepted_[kept] = std::move(accepted_[i]);
+            keys_[kept] = keys_[i];
+        }
+        ++kept;
+    }
+    accepted_.resize(kept);
+    keys_.resize(kept);
+}
+
+void Batch::Join() {
+    identifiers_.LookUp();
+    auto& entries = identifiers_.entries();
+    const auto rules = definitions_.rules.limits();
+    people_.emplace(*definitions_.traits);
+    for (const auto& entry : entries)
+        if (entry.identifier_id != 0) people_->Want(entry.profile_id);
+    people_->Load();
+
+    resolver_.emplace(rules, entries.size(), identity::Ledger::NextProfileId());
+    std::vector<int64_t> counts(rules.size());
+    for (auto& [profile_id, person] : people_->loaded()) {
+        for (size_t type = 0; type < rules.size(); ++type) counts[type] = person.state().IdentifierCount(rules[type].type_id);
+        people_->SetNode(profile_id, resolver_->AddProfile(profile_id, counts));
+    }
+    for (size_t i = 0; i < entries.size(); ++i)
+        if (entries[i].identifier_id != 0) resolver_->Know(static_cast<int>(i), people_->NodeOf(entries[i].profile_id));
+
+    for (size_t i = 0; i < accepted_.size(); ++i) {
+        if ((i & 1023) == 0) poll_stop();
+        for (auto& candidate : accepted_[i].carried) candidate.value = entries[candidate.identifier].value;
+        accepted_[i].joined = resolver_->Join(i, accepted_[i].carried);
+    }
+}
+
+void Batch::FillEvents() {
+    ledger_.NumberNewIdentifiers(accepted_.size(), [&](size_t i) { return std::span(accepted_[i].carried).first(accepted_[i].joined.kept); }, identifiers_);
+    events_.emplace(inbox_, accepted_.size());
+    for (const Accepted& a : accepted_) {
+        const auto& message = inbox_.messages()[a.message];
+        const auto kept = std::span(a.carried).first(a.joined.kept);
+        std::vector<Datum> linked;
+        for (const auto& candidate : kept.subspan(1))
+            linked.push_back(Int64GetDatum(identifiers_.entries()[candidate.identifier].identifier_id));
+        const int64 event_id = events_->Add(message, identifiers_.entries()[kept.front().identifier].identifier_id, linked);
+        ledger_.Record(message, event_id, a.carried, a.joined, identifiers_);
+    }
+}
+
+void Batch::FoldPeople() {
+    auto& people = *people_;
+    people.Arrange(*resolver_);
+    const profile::FilterResults filters(*definitions_.traits, events_->rows());
+    for (size_t i = 0; i < accepted_.size(); ++i) {
+        if ((i & 1023) == 0) poll_stop();
+        people.OfNode(accepted_[i].joined.node).Add(events_->rows()[i], i, filters);
+    }
+    people.CountIdentifiers(*resolver_, definitions_.rules.limits());
+    touched_ = people.Touched();
+    // The last event of each person, for the segment transitions that it causes.
+    for (size_t i = 0; i < accepted_.size(); ++i)
+        touched_[people.PlaceOfNode(accepted_[i].joined.node)].event_id = DatumGetInt64(events_->rows()[i].values[profile::kEventId]);
+}
+
+void Batch::Write() {
+    const identity::StagedMerges merges(*resolver_);
+    events_->Write();
+    ledger_.Write(identifiers_, *resolver_, merges);
+    profile::WriteAccounts(events_->rows(), [&](size_t i) { return people_->OfNode(accepted_[i].joined.node).profile_id(); }, merges.any());
+    definitions_.segments->Evaluate(touched_);
+    people_->Write(merges.any());
+    definitions_.segments->Write(merges.any());
+    collect::MessageKeys::Remember(std::move(keys_), pg::dedupe_window);
+}
+
+void Batch::Run() {
+    Validate();
+    DropDuplicates();
+    if (!accepted_.empty()) {
+        Join();
+        FillEvents();
+        FoldPeople();
+        Write();
+    }
+    rejections_.Write();
+}
+
+Oid InstalledExtension() {
+    const Oid extension = pg::ExtensionId();
+    if (!OidIsValid(extension))
+        throw Error(sqlstate::object_not_in_prerequisite_state, "extension \"cdp\" is not installed in this database");
+    return extension;
+}
+
+}  // namespace
+
+void Lock() {
+    const Oid extension = InstalledExtension();
+    pg::Call([&] { LockDatabaseObject(ExtensionRelationId, extension, 0, kLockMode); });
+    InstalledExtension();  // it may have been dropped while we waited
+}
+
+bool LockHeld() {
+    const Oid extension = pg::ExtensionId();
+    LOCKTAG tag;
+    SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension, 0);
+    return OidIsValid(extension) && LockHeldByMe(&tag, kLockMode);
+}
+
+int64 ProcessBatch(int64 max_messages) {
+    const auto begin = std::chrono::steady_clock::now();
+    const auto progress = collect::Progress::Load();
+    collect::InboxBatch inbox(progress, max_messages, int64{pg::batch_memory} * 1024);
+    if (inbox.Empty()) {
+        // Nothing is left of the last tick, or nothing in this piece of it was to be taken: go on behind it.
+        if (!progress.tick && !inbox.after().tick) return 0;
+        inbox.after().Store(0, 0);
+        return ProcessBatch(max_messages);
+    }
+    Batch(Current(), inbox).Run();
+    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
+    inbox.after().Store(static_cast<int64>(inbox.messages().size()), took.count());
+    return static_cast<int64>(inbox.messages().size());
+}
+
+void RejectNext(const pg::Failure& why) {
+    collect::InboxBatch inbox(collect::Progress::Load(), 1, PG_INT64_MAX);
+    if (inbox.Empty()) return;
+    collect::Rejections rejections(inbox.descriptor());
+    for (const auto& message : inbox.messages())
+        rejections.Add(message, {why.message, "SQLSTATE " + why.sqlstate + (why.detail.empty() ? "" : ": " + why.detail)});
+    rejections.Write();
+    inbox.after().Store(static_cast<int64>(inbox.messages().size()), 0);
+}
+
+void Rotate() { collect::RotateInbox(); }
+
+}  // namespace cdp::pipeline

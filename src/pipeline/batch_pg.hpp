@@ -1,0 +1,26 @@
+// pipeline/batch_pg.hpp: one batch of messages through every stage, in the current transaction.
+#pragma once
+
+#include "pg/spi.hpp"
+
+namespace cdp::pipeline {
+
+/// Keeps every other processor, and DROP EXTENSION, out until the transaction ends. Waits for them. Throws if
+/// the extension is not installed (any more).
+void Lock();
+/// Whether this transaction has it.
+bool LockHeld();
+
+/// Takes the next batch, at most `max_messages`, through all stages. Needs an open Spi and the lock.
+/// Returns how many messages it took; 0: nothing is pending.
+int64 ProcessBatch(int64 max_messages);
+
+/// Takes the next single message and keeps it in cdp.rejected_message, with the failure that it caused.
+void RejectNext(const pg::Failure& why);
+
+/// Rotates the inbox, see collect::RotateInbox().
+void Rotate();
+
+void ForgetCaches();
+
+}  // namespace cdp::pipeline

@@ -1,0 +1,26 @@
+// pipeline/definitions_pg.hpp: everything that is configured, read once and kept until it changes.
+#pragma once
+
+#include "identity/rules_pg.hpp"
+#include "profile/traits_pg.hpp"
+#include "segment/segments_pg.hpp"
+
+namespace cdp::pipeline {
+
+struct Definitions {
+    identity::Rules rules;
+    std::unique_ptr<profile::Traits> traits;
+    std::unique_ptr<segment::Segments> segments;
+};
+
+/// The definitions as they are now. Call it with the pipeline locked. Valid until the next call, or until
+/// the transaction that it was read in aborts.
+Definitions& Current();
+
+/// Forgets all that is kept between batches: after an abort it may never have been.
+void ForgetCaches();
+
+/// Says that the configuration changed: every session will read it afresh.
+void TouchConfiguration();
+
+}  // namespace cdp::pipeline

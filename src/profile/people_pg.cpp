@@ -1,0 +1,121 @@
+// profile/people_pg.cpp: see people_pg.hpp.
+#include "profile/people_pg.hpp"
+
+namespace cdp::profile {
+
+void People::Load() {
+    std::sort(wanted_.begin(), wanted_.end());
+    wanted_.erase(std::unique(wanted_.begin(), wanted_.end()), wanted_.end());
+    if (wanted_.empty()) return;
+    pg::StagedRows staged("cdp_batch_wanted", {{"profile_id", INT8OID}});
+    for (const int64 id : wanted_) staged.Add({Int64GetDatum(id)});
+    auto& statements = traits_.statements();
+    rows_ = statements.read.Query();
+
+    const size_t columns = static_cast<size_t>(traits_.column_count());
+    std::vector<Datum> read(statements.readable.size()), values(columns);
+    const std::unique_ptr<bool[]> read_nulls(new bool[read.size()]), nulls(new bool[columns]);
+    std::fill_n(nulls.get(), columns, true);
+    loaded_.reserve(rows_.size());
+    for (uint64 i = 0; i < rows_.size(); ++i) {
+        rows_.Deform(i, read.data(), read_nulls.get());
+        for (size_t k = 0; k < read.size(); ++k) {
+            values[statements.readable[k]] = read[k];
+            nulls[statements.readable[k]] = read_nulls[k];
+        }
+        loaded_.emplace_back(DatumGetInt64(values[kProfileId]), Person(traits_, values.data(), nulls.get()));
+    }
+    if (loaded_.size() != wanted_.size())
+        throw Error(sqlstate::data_corrupted, "profiles are missing that identifiers belong to")
+            .Detail(std::to_string(wanted_.size() - loaded_.size()) + " of " + std::to_string(wanted_.size()))
+            .Hint("Somebody changed cdp.profile or cdp.identifier by hand; cdp.rebuild(repair => true) makes them afresh.");
+}
+
+void People::Arrange(identity::Resolver& resolver) {
+    constexpr size_t none = SIZE_MAX;
+    place_of_node_.assign(static_cast<size_t>(resolver.nodes()), none);
+    // First the survivors, then those who became them.
+    const auto add = [&](int root, Person* person, bool is_new) {
+        place_of_node_[root] = people_.size();
+        people_.push_back(person);
+        is_new_.push_back(is_new);
+        merged_.push_back(false);
+        root_of_place_.push_back(root);
+    };
+    for (size_t i = 0; i < loaded_.size(); ++i) {
+        const int node = nodes_.at(loaded_[i].first);
+        if (resolver.ProfileOf(node) == loaded_[i].first) add(resolver.Root(node), &loaded_[i].second, false);
+    }
+    for (int node = 0; node < resolver.nodes(); ++node) {
+        const int root = resolver.Root(node);
+        if (place_of_node_[root] == none) add(root, &made_.emplace_back(traits_, resolver.ProfileOf(node)), true);
+        place_of_node_[node] = place_of_node_[root];
+        if (resolver.OwnProfile(node) != resolver.ProfileOf(node)) merged_[place_of_node_[node]] = true;
+    }
+    for (auto& [profile_id, person] : loaded_) {
+        Person& now = OfNode(nodes_.at(profile_id));
+        if (&now != &person) now.Merge(person);
+    }
+}
+
+void People::CountIdentifiers(identity::Resolver& resolver, std::span<const identity::TypeRule> rules) {
+    identifiers_changed_.assign(people_.size(), 0);
+    for (size_t place = 0; place < people_.size(); ++place) {
+        const auto counts = resolver.Counts(root_of_place_[place]);
+        auto& state = people_[place]->state();
+        for (size_t type = 0; type < rules.size(); ++type) {
+            if (state.IdentifierCount(rules[type].type_id) == counts[type]) continue;
+            state.SetIdentifierCount(rules[type].type_id, counts[type]);
+            identifiers_changed_[place] = 1;
+        }
+    }
+}
+
+std::vector<segment::Touched> People::Touched() {
+    std::vector<segment::Touched> touched;
+    touched.reserve(people_.size());
+    for (size_t place = 0; place < people_.size(); ++place) {
+        people_[place]->Finish();
+        touched.push_back({people_[place], 0, is_new_[place] || merged_[place], identifiers_changed_[place] != 0,
+                           merged_[place] ? "merge" : "event"});
+    }
+    return touched;
+}
+
+void People::Write(bool any_gone) {
+    if (any_gone) {
+        static pg::Statement remove("DELETE FROM cdp.profile p USING cdp_batch_merge b WHERE p.profile_id = b.gone");
+        remove.Execute();
+    }
+    auto& statements = traits_.statements();
+    std::vector<pg::Column> columns;
+    for (const int column : statements.columns) {
+        const auto* attribute = TupleDescAttr(traits_.descriptor(), column);
+        columns.push_back({NameStr(attribute->attname), attribute->atttypid});
+    }
+    columns.push_back({"is_new", BOOLOID});
+    pg::StagedRows staged("cdp_batch_profile", columns);
+    std::vector<size_t> order(people_.size());
+    for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return people_[a]->profile_id() < people_[b]->profile_id(); });
+
+    std::vector<Datum> values(columns.size());
+    const std::unique_ptr<bool[]> nulls(new bool[columns.size()]);
+    uint64 fresh = 0;
+    for (const size_t place : order) {
+        Person& person = *people_[place];
+        person.WriteState();
+        for (size_t k = 0; k < statements.columns.size(); ++k) {
+            values[k] = person.values()[statements.columns[k]];
+            nulls[k] = person.nulls()[statements.columns[k]];
+        }
+        values.back() = BoolGetDatum(is_new_[place]);
+        nulls[columns.size() - 1] = false;
+        fresh += is_new_[place] != 0;
+        staged.Add(values.data(), nulls.get());
+    }
+    if (fresh > 0) statements.insert.Execute();
+    if (fresh < staged.size()) statements.update.Execute();
+}
+
+}  // namespace cdp::profile

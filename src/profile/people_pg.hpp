@@ -1,0 +1,51 @@
+// profile/people_pg.hpp: the people whom a batch touches, from cdp.profile and back.
+#pragma once
+
+#include <deque>
+#include <unordered_map>
+
+#include "identity/resolver.hpp"
+#include "profile/traits_pg.hpp"
+#include "segment/segments_pg.hpp"
+
+namespace cdp::profile {
+
+class People {
+public:
+    explicit People(const Traits& traits) : traits_(traits) {}
+
+    /// Asks for a profile to be loaded. Then Load() reads all of them, in the order of their ids.
+    void Want(int64 profile_id) { wanted_.push_back(profile_id); }
+    void Load();
+    std::vector<std::pair<int64, Person>>& loaded() { return loaded_; }
+
+    void SetNode(int64 profile_id, int node) { nodes_[profile_id] = node; }
+    int NodeOf(int64 profile_id) const { return nodes_.at(profile_id); }
+
+    /// After all joins: one Person for each person, those that became one merged, new ones made.
+    void Arrange(identity::Resolver& resolver);
+    /// The person that a node is now, and its place in Touched().
+    Person& OfNode(int node) { return *people_[place_of_node_[node]]; }
+    size_t PlaceOfNode(int node) const { return place_of_node_[node]; }
+    /// Takes over how many identifiers of each type everybody has.
+    void CountIdentifiers(identity::Resolver& resolver, std::span<const identity::TypeRule> rules);
+    /// All of them, finished.
+    std::vector<segment::Touched> Touched();
+
+    /// Writes them. With `any_gone`, first removes the profiles in the staged rows cdp_batch_merge.
+    void Write(bool any_gone);
+
+private:
+    const Traits& traits_;
+    std::vector<int64> wanted_;
+    std::vector<std::pair<int64, Person>> loaded_;
+    pg::Rows rows_;
+    std::unordered_map<int64, int> nodes_;
+    std::deque<Person> made_;
+    std::vector<Person*> people_;
+    std::vector<char> is_new_, merged_, identifiers_changed_;  // by place
+    std::vector<size_t> place_of_node_;
+    std::vector<int> root_of_place_;
+};
+
+}  // namespace cdp::profile

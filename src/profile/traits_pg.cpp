@@ -1,0 +1,297 @@
+// profile/traits_pg.cpp: see traits_pg.hpp.
+#include "profile/traits_pg.hpp"
+
+extern "C" {
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "utils/date.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/numeric.h"
+#include "utils/rel.h"
+}
+
+namespace cdp::profile {
+
+namespace {
+
+/// The text as a Datum of `type`, by its input function; nothing if the type refuses it.
+std::optional<Datum> FromText(Oid type, const std::string& text) {
+    try {
+        return pg::Call([&] {
+            Oid input, io_param;
+            getTypeInputInfo(type, &input, &io_param);
+            return OidInputFunctionCall(input, const_cast<char*>(text.c_str()), io_param, -1);
+        });
+    } catch (const pg::PgError& error) {
+        // Input functions hold nothing when they refuse, so no subtransaction is needed. Others pass on.
+        if (ERRCODE_TO_CATEGORY(error.data->sqlerrcode) != ERRCODE_DATA_EXCEPTION) throw;
+        return std::nullopt;
+    }
+}
+
+std::string ToText(Oid type, Datum value) {
+    return pg::Call([&] {
+        Oid output;
+        bool varlena;
+        getTypeOutputInfo(type, &output, &varlena);
+        return OidOutputFunctionCall(output, value);
+    });
+}
+
+Datum DecimalDatum(const Decimal& value) {
+    if (const auto small = value.SmallCoefficient(); small && value.scale() <= 18)
+        return pg::Call([&] {
+            return NumericGetDatum(value.scale() == 0 ? int64_to_numeric(*small)
+                                                      : int64_div_fast_to_numeric(*small, value.scale()));
+        });
+    const std::string text = value.ToString();
+    return pg::Call([&] {
+        return DirectFunctionCall3(numeric_in, CStringGetDatum(text.c_str()), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+    });
+}
+
+Datum ToDatum(const Trait& trait, const Value& value) {
+    switch (trait.kind) {
+        case ValueKind::kInteger: {
+            const int64 number = std::get<int64_t>(value);
+            return trait.type == INT2OID   ? Int16GetDatum(static_cast<int16>(number))
+                   : trait.type == INT4OID ? Int32GetDatum(static_cast<int32>(number))
+                                           : Int64GetDatum(number);
+        }
+        case ValueKind::kReal:
+            return trait.type == FLOAT4OID ? Float4GetDatum(static_cast<float4>(std::get<double>(value)))
+                                           : Float8GetDatum(std::get<double>(value));
+        case ValueKind::kDecimal: return DecimalDatum(std::get<Decimal>(value));
+        case ValueKind::kBoolean: return BoolGetDatum(std::get<int64_t>(value) != 0);
+        case ValueKind::kDate: return DateADTGetDatum(static_cast<DateADT>(std::get<int64_t>(value)));
+        case ValueKind::kTime: return TimestampTzGetDatum(std::get<int64_t>(value));
+        case ValueKind::kText:
+            if (trait.type == TEXTOID) return pg::TextDatum(std::get<std::string>(value));
+            return FromText(trait.type, std::get<std::string>(value)).value();
+    }
+    return 0;
+}
+
+std::string Quoted(std::string_view name) {
+    const std::string copy(name);
+    return pg::Call([&] { return quote_identifier(copy.c_str()); });
+}
+
+std::unique_ptr<Traits::Statements> PrepareStatements(const std::vector<Trait>& traits, TupleDesc descriptor) {
+    std::vector<int> columns{kProfileId, kFirstSeenAt, kLastSeenAt, kEventCount, kTraits, kState}, readable;
+    for (const Trait& trait : traits) columns.push_back(trait.column);
+    std::string read, names, values, assignments;
+    for (int column = 0; column < descriptor->natts; ++column) {
+        const auto* attribute = TupleDescAttr(descriptor, column);
+        if (attribute->attisdropped) continue;
+        read += (readable.empty() ? "p." : ", p.") + Quoted(NameStr(attribute->attname));
+        readable.push_back(column);
+    }
+    for (const int column : columns) {
+        const std::string name = Quoted(NameStr(TupleDescAttr(descriptor, column)->attname));
+        names += (names.empty() ? "" : ", ") + name;
+        values += (values.empty() ? "b." : ", b.") + name;
+        if (column != kProfileId) assignments += (assignments.empty() ? "" : ", ") + name + " = b." + name;
+    }
+    return std::unique_ptr<Traits::Statements>(new Traits::Statements{
+        std::move(columns), std::move(readable),
+        pg::Statement("SELECT " + read + " FROM cdp_batch_wanted b JOIN cdp.profile p ON p.profile_id = b.profile_id"),
+        pg::Statement("INSERT INTO cdp.profile (" + names + ") SELECT " + values + " FROM cdp_batch_profile b WHERE b.is_new"),
+        pg::Statement("UPDATE cdp.profile p SET " + assignments + " FROM cdp_batch_profile b WHERE NOT b.is_new AND p.profile_id = b.profile_id")});
+}
+
+}  // namespace
+
+ValueKind KindOf(Oid type) {
+    switch (type) {
+        case INT2OID:
+        case INT4OID:
+        case INT8OID: return ValueKind::kInteger;
+        case FLOAT4OID:
+        case FLOAT8OID: return ValueKind::kReal;
+        case NUMERICOID: return ValueKind::kDecimal;
+        case BOOLOID: return ValueKind::kBoolean;
+        case DATEOID: return ValueKind::kDate;
+        case TIMESTAMPOID:
+        case TIMESTAMPTZOID: return ValueKind::kTime;
+        case TEXTOID:
+        case VARCHAROID:
+        case UUIDOID:
+        case JSONBOID:
+        case INETOID:
+        case INTERVALOID:
+        case TIMEOID: return ValueKind::kText;
+        default:
+            throw Error(sqlstate::feature_not_supported,
+                        "a trait cannot be of type " + std::string(pg::Call([&] { return format_type_be(type); })))
+                .Hint("Types: text, varchar, boolean, smallint, integer, bigint, numeric, real, double precision, "
+                      "date, time, timestamp, timestamptz, interval, uuid, inet, jsonb.");
+    }
+}
+
+std::optional<Value> ValueOf(const Trait& trait, const pg::Json& json) {
+    if (json.IsNull()) return std::nullopt;
+    if (trait.kind == ValueKind::kDecimal) {
+        if (json.IsNumber()) return Decimal::Parse(json.NumberText());
+        // Computed numbers are made of JSON's numbers; a declared trait's text may be one too.
+        if (trait.computed || !json.IsString()) return std::nullopt;
+    }
+    std::string text = json.ToText();
+    if (trait.kind == ValueKind::kText && trait.type == TEXTOID) return Value(std::move(text));
+    const auto datum = FromText(trait.type, text);
+    if (!datum) return std::nullopt;
+    switch (trait.kind) {
+        case ValueKind::kInteger:
+            return Value(trait.type == INT2OID   ? int64_t{DatumGetInt16(*datum)}
+                         : trait.type == INT4OID ? int64_t{DatumGetInt32(*datum)}
+                                                 : int64_t{DatumGetInt64(*datum)});
+        case ValueKind::kReal:
+            return Value(trait.type == FLOAT4OID ? static_cast<double>(DatumGetFloat4(*datum)) : DatumGetFloat8(*datum));
+        case ValueKind::kDecimal: return Decimal::Parse(ToText(trait.type, *datum));
+        case ValueKind::kBoolean: return Value(int64_t{DatumGetBool(*datum)});
+        case ValueKind::kDate: return Value(int64_t{DatumGetDateADT(*datum)});
+        case ValueKind::kTime: return Value(int64_t{DatumGetTimestampTz(*datum)});
+        case ValueKind::kText: return Value(ToText(trait.type, *datum));
+    }
+    return std::nullopt;
+}
+
+void Render(const Trait& trait, const AggregateState& state, Datum* value, bool* null) {
+    *null = false;
+    switch (trait.aggregate) {
+        case Aggregate::kCount:
+        case Aggregate::kDistinctCount:
+            *value = Int64GetDatum(state.Count());
+            return;
+        case Aggregate::kSum:
+        case Aggregate::kAvg: {
+            if ((*null = state.Count() == 0)) return;
+            *value = DecimalDatum(state.Sum());
+            if (trait.aggregate == Aggregate::kAvg)
+                *value = pg::Call([&] {
+                    return DirectFunctionCall2(numeric_div, *value, NumericGetDatum(int64_to_numeric(state.Count())));
+                });
+            return;
+        }
+        case Aggregate::kUniqueList: {
+            if ((*null = state.Values().empty())) return;
+            std::vector<const std::string*> texts;
+            for (const auto& entry : state.Values()) texts.push_back(&std::get<std::string>(entry.first));
+            std::sort(texts.begin(), texts.end(), [](auto* a, auto* b) {
+                const int order = text_order(*a, *b);
+                return order != 0 ? order < 0 : *a < *b;
+            });
+            std::vector<Datum> elements;
+            for (const auto* text : texts) elements.push_back(pg::TextDatum(*text));
+            *value = pg::Call([&] {
+                return PointerGetDatum(construct_array(elements.data(), static_cast<int>(elements.size()), TEXTOID, -1, false, TYPALIGN_INT));
+            });
+            return;
+        }
+        default: {
+            const auto single = state.Single();
+            if ((*null = !single || std::holds_alternative<std::monostate>(*single))) return;
+            *value = ToDatum(trait, *single);
+        }
+    }
+}
+
+std::unique_ptr<Traits> Traits::Load() {
+    auto traits = std::make_unique<Traits>();
+    traits->profile_table_ = pg::Call([] { return get_relname_relid("profile", get_namespace_oid("cdp", false)); });
+    if (!OidIsValid(traits->profile_table_))
+        throw Error(sqlstate::object_not_in_prerequisite_state, "table cdp.profile does not exist");
+    traits->descriptor_ = pg::Call([&] {
+        Relation rel = table_open(traits->profile_table_, AccessShareLock);
+        const MemoryContext outer = MemoryContextSwitchTo(TopMemoryContext);
+        TupleDesc copy = CreateTupleDescCopy(RelationGetDescr(rel));
+        MemoryContextSwitchTo(outer);
+        table_close(rel, AccessShareLock);
+        return copy;
+    });
+    const Oid event_table = pg::Call([] { return get_relname_relid("event", get_namespace_oid("cdp", false)); });
+
+    const auto rows = pg::Query(
+        "SELECT trait_id, name, kind = 'computed', aggregate, type::oid, event, path, filter, sources,"
+        " coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid) FROM cdp.trait ORDER BY trait_id");
+    for (uint64 i = 0; i < rows.size(); ++i) {
+        Trait trait;
+        trait.trait_id = DatumGetInt32(*rows.Get(i, 1));
+        trait.name = rows.Text(i, 2);
+        trait.computed = rows.Bool(i, 3);
+        const auto aggregate = AggregateNamed(rows.Text(i, 4));
+        if (!aggregate) throw Error(sqlstate::data_corrupted, "trait \"" + trait.name + "\" has an unknown aggregate");
+        trait.aggregate = *aggregate;
+        trait.type = DatumGetObjectId(*rows.Get(i, 5));
+        trait.kind = trait.aggregate == Aggregate::kUniqueList || trait.aggregate == Aggregate::kDistinctCount
+                         ? ValueKind::kText : KindOf(trait.type);
+        trait.event = rows.Text(i, 6);
+        if (const auto path = rows.OptionalText(i, 7)) trait.path = pg::SplitPath(*path);
+        if (const auto sources = rows.Get(i, 9)) trait.sources = pg::TextArray(*sources);
+        const auto found = pg::Call([&] { return get_attnum(traits->profile_table_, trait.name.c_str()); });
+        if (found <= 0)
+            throw Error(sqlstate::undefined_column, "column \"" + trait.name + "\" of cdp.profile is gone, but trait \"" + trait.name + "\" is not")
+                .Hint("Drop traits with cdp.drop_trait, not their columns.");
+        trait.column = found - 1;
+        if (const auto filter = rows.OptionalText(i, 8)) {
+            const Oid owner = DatumGetObjectId(*rows.Get(i, 10));
+            trait.filter = std::make_unique<pg::Condition>(*filter, "the filter of trait \"" + trait.name + "\"", event_table,
+                                                           "event", owner, std::span<const char* const>());
+        }
+        const int index = static_cast<int>(traits->all_.size());
+        if (!trait.computed)
+            traits->declared_.push_back(index);
+        else if (trait.event.empty())
+            traits->any_event_.push_back(index);
+        else
+            traits->by_event_[trait.event].push_back(index);
+        traits->all_.push_back(std::move(trait));
+    }
+    for (auto& entry : traits->by_event_)
+        entry.second.insert(entry.second.end(), traits->any_event_.begin(), traits->any_event_.end());
+    traits->statements_ = PrepareStatements(traits->all_, traits->descriptor_);
+    return traits;
+}
+
+Traits::~Traits() {
+    if (descriptor_ != nullptr) FreeTupleDesc(descriptor_);
+}
+
+const Trait* Traits::Find(int trait_id) const {
+    for (const Trait& trait : all_)
+        if (trait.trait_id == trait_id) return &trait;
+    return nullptr;
+}
+
+const Trait* Traits::Named(std::string_view name) const {
+    for (const Trait& trait : all_)
+        if (trait.name == name) return &trait;
+    return nullptr;
+}
+
+std::span<const int> Traits::ComputedFor(std::string_view event) const {
+    const auto found = by_event_.find(std::string(event));
+    return found == by_event_.end() ? std::span(any_event_) : std::span(found->second);
+}
+
+FilterResults::FilterResults(const Traits& traits, std::span<const EventRow> events) : passes_(traits.all().size()) {
+    for (size_t t = 0; t < traits.all().size(); ++t) {
+        const Trait& trait = traits.all()[t];
+        if (!trait.filter) continue;
+        // Only the events it may count: a filter need not make sense for others.
+        std::vector<pg::Condition::Row> rows;
+        std::vector<size_t> places;
+        for (size_t i = 0; i < events.size(); ++i)
+            if (trait.event.empty() || trait.event == events[i].Text(kEventEvent)) {
+                rows.push_back({events[i].values, events[i].nulls});
+                places.push_back(i);
+            }
+        std::vector<char> holds;
+        trait.filter->Evaluate(rows, {}, &holds);
+        passes_[t].assign(events.size(), 0);
+        for (size_t i = 0; i < places.size(); ++i) passes_[t][places[i]] = holds[i];
+    }
+}
+
+}  // namespace cdp::profile

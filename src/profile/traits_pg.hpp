@@ -1,0 +1,149 @@
+// profile/traits_pg.hpp: the declared and computed traits, and what a message adds to them.
+#pragma once
+
+#include <memory>
+#include <unordered_map>
+
+#include "collect/inbox_pg.hpp"
+#include "pg/expression.hpp"
+#include "profile/state.hpp"
+
+namespace cdp::profile {
+
+/// How values of a trait's type are held in a state.
+enum class ValueKind { kInteger, kReal, kDecimal, kText, kBoolean, kDate, kTime };
+
+struct Trait {
+    int trait_id;
+    std::string name;
+    bool computed;
+    Aggregate aggregate;
+    Oid type;                          // of its column
+    ValueKind kind;                    // of its values
+    std::string event;                 // computed: of this event only; empty: of all
+    std::vector<std::string> path;     // declared: in the traits; computed: in the properties; empty: none
+    std::vector<std::string> sources;  // for kSourcePriority: best first
+    std::unique_ptr<pg::Condition> filter;
+    int column;                        // its place in a row of cdp.profile, from 0
+};
+
+/// The first columns of cdp.profile.
+enum ProfileColumn { kProfileId, kFirstSeenAt, kLastSeenAt, kEventCount, kTraits, kState, kFixedColumns };
+
+/// Throws unless trait values of `type` can be held; which kind they are.
+ValueKind KindOf(Oid type);
+/// The JSON value as a value of the trait; nothing if it does not count: missing, null, of another kind.
+/// Throws nothing that the value causes.
+std::optional<Value> ValueOf(const Trait& trait, const pg::Json& json);
+/// The trait's column as its state says. Throws.
+void Render(const Trait& trait, const AggregateState& state, Datum* value, bool* null);
+
+/// All traits, and the shape of a profile row.
+class Traits {
+public:
+    /// Reads cdp.trait and the columns of cdp.profile.
+    static std::unique_ptr<Traits> Load();
+    ~Traits();
+
+    const std::vector<Trait>& all() const { return all_; }
+    const Trait* Find(int trait_id) const;
+    const Trait* Named(std::string_view name) const;
+    /// The computed traits that events named `event` may change.
+    std::span<const int> ComputedFor(std::string_view event) const;
+    std::span<const int> Declared() const { return declared_; }
+
+    Oid profile_table() const { return profile_table_; }
+    /// Reads, inserts and updates the rows of cdp.profile that are staged; see people_pg.cpp.
+    struct Statements {
+        std::vector<int> columns;  // ours: their places, in the order of the staged rows
+        std::vector<int> readable; // all that are there: their places, in the order of the read rows
+        pg::Statement read, insert, update;
+    };
+    Statements& statements() const { return *statements_; }
+
+    /// The columns of cdp.profile; those that users added or that were dropped are among them.
+    TupleDesc descriptor() const { return descriptor_; }
+    int column_count() const { return descriptor_->natts; }
+
+private:
+    std::vector<Trait> all_;
+    std::vector<int> declared_, any_event_;
+    std::unordered_map<std::string, std::vector<int>> by_event_;  // with those of any event
+    Oid profile_table_ = InvalidOid;
+    TupleDesc descriptor_ = nullptr;
+    std::unique_ptr<Statements> statements_;
+};
+
+/// The columns of cdp.event as a row in memory.
+enum EventColumn {
+    kEventId, kEventMessageId, kEventType, kEventEvent, kEventSource, kEventIdentifierId, kEventOccurredAt,
+    kEventReceivedAt, kEventSentAt, kEventUserId, kEventAnonymousId, kEventPreviousId, kEventGroupId,
+    kEventLinkedIds, kEventProperties, kEventTraits, kEventContext, kEventColumns
+};
+
+/// An event as the traits see it: its row, and where it stands in time.
+struct EventRow {
+    const Datum* values;
+    const bool* nulls;
+    Stamp stamp() const { return {DatumGetTimestampTz(values[kEventOccurredAt]), DatumGetInt64(values[kEventId])}; }
+    std::string_view Text(EventColumn column) const { return nulls[column] ? std::string_view() : pg::Bytes(values[column]); }
+    pg::Json Object(EventColumn column) const { return nulls[column] ? pg::Json() : pg::Json(values[column]); }
+};
+
+/// Which events pass which filters, worked out for many events at once.
+class FilterResults {
+public:
+    FilterResults(const Traits& traits, std::span<const EventRow> events);
+    bool Passes(int trait, size_t event) const { return passes_[trait].empty() || passes_[trait][event]; }
+
+private:
+    std::vector<std::vector<char>> passes_;  // by trait, then event; empty: no filter
+};
+
+/// A person in memory: the row of cdp.profile and its state.
+class Person {
+public:
+    /// A new person.
+    Person(const Traits& traits, int64 profile_id);
+    /// The person of a row of cdp.profile, all of its columns.
+    Person(const Traits& traits, const Datum* values, const bool* nulls);
+
+    int64 profile_id() const { return DatumGetInt64(values_[kProfileId]); }
+    ProfileState& state() { return state_; }
+    const Datum* values() const { return values_.data(); }
+    const bool* nulls() const { return nulls_.get(); }
+
+    /// Adds an event; event_count, seen times, traits and all. `index`: its place in `filters`.
+    void Add(const EventRow& event, size_t index, const FilterResults& filters);
+    /// Adds an event to one trait only.
+    void AddToTrait(int trait, const EventRow& event);
+    /// Takes over everything of `other`, who is this person too. The id stays.
+    void Merge(Person& other);
+
+    /// Brings the columns up to date with the state; which columns changed since it was read, ascending.
+    /// Cheap if called again. The state column is written too.
+    const std::vector<int>& Finish();
+    /// The state's bytes only, for when something in it changed that no column shows.
+    void WriteState();
+
+private:
+    void AddTraits(const EventRow& event);
+    void Touch(int trait) { touched_[trait] = 1; }
+    void Set(int column, Datum value, bool null);
+
+    const Traits& traits_;
+    std::vector<Datum> values_;
+    std::unique_ptr<bool[]> nulls_;
+    ProfileState state_;
+    std::vector<char> touched_;      // by trait
+    std::vector<char> changed_;      // by column
+    std::vector<int> changed_list_;
+};
+
+/// traits || what of `incoming` is newer, by key; `stamps` learns of it. For people and accounts alike. Throws.
+Datum MergeTraits(Datum traits, KeyStamps& stamps, Datum incoming, const Stamp& stamp, bool* changed);
+
+/// The traits of an identify message: those of context.traits count where traits lacks the key. 0 if there are none.
+Datum EffectiveTraits(const EventRow& event);
+
+}  // namespace cdp::profile

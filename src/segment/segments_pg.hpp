@@ -1,0 +1,69 @@
+// segment/segments_pg.hpp: the segments, and who enters and leaves them in a batch.
+#pragma once
+
+#include <map>
+
+#include "pg/expression.hpp"
+#include "profile/traits_pg.hpp"
+
+namespace cdp::segment {
+
+/// The calls that a segment's condition may make beside reading columns.
+inline constexpr const char* kSpecialCalls[] = {"in_segment", "has_identifier"};
+
+struct Segment {
+    int64 segment_id;
+    std::string name;
+    int64 filled_epoch;
+    std::unique_ptr<pg::Condition> condition;
+    std::vector<uint64_t> columns;   // a bit for each column of cdp.profile that it reads
+    std::vector<int> inputs;         // for each special call: the segment's place, or the identifier type's id
+    bool reads_identifiers = false;
+    std::vector<int> reads_segments; // places of the segments that it refers to
+};
+
+/// A person whom the batch touched.
+struct Touched {
+    profile::Person* person;
+    int64 event_id;            // the last of the batch's events of theirs; 0: none
+    bool all_changed;          // new, or merged: look at every segment
+    bool identifiers_changed;
+    const char* cause;
+};
+
+class Segments {
+public:
+    /// Reads cdp.segment, in an order in which each comes after those it refers to.
+    static std::unique_ptr<Segments> Load(const profile::Traits& traits);
+
+    bool empty() const { return segments_.empty(); }
+    const std::vector<Segment>& all() const { return segments_; }
+    const Segment* Named(std::string_view name) const;
+
+    /// Works out who enters and leaves, in memory: memberships in the persons' states, and what Write() will write.
+    void Evaluate(std::span<Touched> touched);
+    /// Writes members, transitions and sizes, and takes the profiles in the staged rows cdp_batch_merge (gone) out
+    /// of all segments.
+    void Write(bool any_gone);
+
+    /// The condition as SQL over a row of `cdp.profile AS profile`, for computing membership in bulk.
+    static std::string BulkCondition(const pg::Condition& condition);
+
+private:
+    struct Change {
+        int64 profile_id;
+        int64 segment_id;
+        bool entered;
+        int64 event_id;
+        const char* cause;
+    };
+    void ReadStale(std::span<Touched> touched);
+
+    const profile::Traits* traits_;
+    std::vector<Segment> segments_;
+    std::map<int64, int> place_;  // by segment_id
+    int64 epoch_ = 0;             // the newest filled_epoch
+    std::vector<Change> changes_;
+};
+
+}  // namespace cdp::segment
