@@ -160,6 +160,18 @@ void Ledger::WriteAliases(Resolver& resolver, const StagedMerges& merges) {
     add.Execute();
 }
 
+void Ledger::LinkByHand(int64 profile_a, int64 profile_b, const std::string& reason, const std::string& actor) {
+    pg::Execute(
+        "WITH strongest AS ("
+        "  SELECT DISTINCT ON (i.profile_id) i.identifier_id, t.priority, i.value FROM cdp.identifier i"
+        "  JOIN cdp.identifier_type t ON t.name = i.type WHERE i.profile_id IN ($1, $2)"
+        "  ORDER BY i.profile_id, t.priority, i.value),"
+        " pair AS (SELECT array_agg(identifier_id ORDER BY priority, value) AS ids FROM strongest)"
+        " INSERT INTO cdp.identity_link (link_id, identifier_a, identifier_b, cause, reason, actor, linked_at)"
+        " SELECT nextval('cdp.identity_link_id_seq'), ids[1], ids[2], 'manual', $3, $4, now() FROM pair WHERE ids[2] IS NOT NULL",
+        {pg::Int8(profile_a), pg::Int8(profile_b), pg::Text(reason), pg::Text(actor)});
+}
+
 void Ledger::Write(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges) {
     WriteIdentifiers(identifiers, resolver, merges);
     WriteLinks();

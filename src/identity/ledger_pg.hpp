@@ -33,6 +33,9 @@ public:
     void Record(const collect::InboxMessage& message, int64 event_id, std::span<const Candidate> carried, const Joined& joined,
                 BatchIdentifiers& identifiers);
 
+    /// Links the strongest identifiers of two profiles because `actor` says so.
+    static void LinkByHand(int64 profile_a, int64 profile_b, const std::string& reason, const std::string& actor);
+
     void Write(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges);
 
 private:

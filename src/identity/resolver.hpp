@@ -60,6 +60,9 @@ public:
     /// identifier. Throws Error(invalid_parameter_value) if there is none.
     Joined Join(size_t message, std::span<Candidate> candidates);
 
+    /// Makes two nodes one person, whatever the limits: because somebody says so.
+    void Unite(int a, int b, size_t message);
+
     /// The node that `node`'s person has now, after all joins so far.
     int Root(int node);
     ProfileId ProfileOf(int node) { return profiles_[Root(node)]; }
@@ -77,7 +80,6 @@ private:
     int NewNode(ProfileId profile);
     /// The type whose limit a union of `candidates` would break, or -1.
     int BrokenLimit(std::span<const Candidate> candidates);
-    void Unite(int a, int b, size_t message);
     auto Sets() { return boost::disjoint_sets(rank_.data(), parent_.data()); }
 
     std::span<const TypeRule> rules_;

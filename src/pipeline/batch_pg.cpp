@@ -22,6 +22,13 @@ namespace {
 
 constexpr LOCKMODE kLockMode = ShareUpdateExclusiveLock;
 
+/// The stages behind identity: segments, profiles, memberships, destinations.
+void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone) {
+    definitions.segments->Evaluate(touched);
+    people.Write(any_gone);
+    definitions.segments->Write(any_gone);
+}
+
 /// What the batch knows of one accepted message.
 struct Accepted {
     size_t message;                             // in the inbox batch
@@ -151,9 +158,7 @@ void Batch::Write() {
     events_->Write();
     ledger_.Write(identifiers_, *resolver_, merges);
     profile::WriteAccounts(events_->rows(), [&](size_t i) { return people_->OfNode(accepted_[i].joined.node).profile_id(); }, merges.any());
-    definitions_.segments->Evaluate(touched_);
-    people_->Write(merges.any());
-    definitions_.segments->Write(merges.any());
+    WritePeople(definitions_, *people_, touched_, merges.any());
     collect::MessageKeys::Remember(std::move(keys_), pg::dedupe_window);
 }
 
@@ -215,6 +220,33 @@ void RejectNext(const pg::Failure& why) {
         rejections.Add(message, {why.message, "SQLSTATE " + why.sqlstate + (why.detail.empty() ? "" : ": " + why.detail)});
     rejections.Write();
     inbox.after().Store(static_cast<int64>(inbox.messages().size()), 0);
+}
+
+int64 MergeProfiles(int64 a, int64 b, const std::string& reason, const std::string& actor) {
+    Definitions& definitions = Current();
+    const auto limits = definitions.rules.limits();
+    profile::People people(*definitions.traits);
+    people.Want(a);
+    people.Want(b);
+    people.Load();
+    identity::Resolver resolver(limits, 0, identity::Ledger::NextProfileId());
+    std::vector<int64_t> counts(limits.size());
+    for (auto& [profile_id, person] : people.loaded()) {
+        for (size_t type = 0; type < limits.size(); ++type) counts[type] = person.state().IdentifierCount(limits[type].type_id);
+        people.SetNode(profile_id, resolver.AddProfile(profile_id, counts));
+    }
+    identity::Ledger::LinkByHand(a, b, reason, actor);
+    resolver.Unite(people.NodeOf(a), people.NodeOf(b), 0);
+    people.Arrange(resolver);
+    people.CountIdentifiers(resolver, limits);
+    auto touched = people.Touched();
+
+    const identity::StagedMerges merges(resolver);
+    identity::BatchIdentifiers none(definitions.rules);
+    identity::Ledger().Write(none, resolver, merges);
+    profile::WriteAccounts({}, {}, merges.any());
+    WritePeople(definitions, people, touched, merges.any());
+    return resolver.ProfileOf(people.NodeOf(a));
 }
 
 void Rotate() { collect::RotateInbox(); }

@@ -18,6 +18,9 @@ int64 ProcessBatch(int64 max_messages);
 /// Takes the next single message and keeps it in cdp.rejected_message, with the failure that it caused.
 void RejectNext(const pg::Failure& why);
 
+/// Makes two profiles one, by hand; returns the survivor. Both must exist and differ. Needs the lock.
+int64 MergeProfiles(int64 a, int64 b, const std::string& reason, const std::string& actor);
+
 /// Rotates the inbox, see collect::RotateInbox().
 void Rotate();
 

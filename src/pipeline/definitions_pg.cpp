@@ -14,9 +14,29 @@ namespace cdp::pipeline {
 
 namespace {
 
-std::optional<Definitions> kept;
-int64 kept_version = -1;
-bool stale = false;
+/// Something read once for a version of the configuration.
+template <class T>
+struct Kept {
+    std::optional<T> value;
+    int64 version = -1;
+    bool stale = false;
+
+    template <class F>
+    T& Get(F&& load) {
+        static pg::Statement ask("SELECT last_value FROM cdp.configuration_seq");
+        const int64 now = ask.Query().Int8(0, 1);
+        if (!value || stale || now != version) {
+            value.reset();
+            stale = false;  // whatever changes from here on makes it stale again
+            value.emplace(load());
+            version = now;
+        }
+        return *value;
+    }
+};
+
+Kept<Definitions> definitions;
+Kept<identity::Rules> rules;
 bool listening = false;
 
 int OrderTexts(std::string_view a, std::string_view b) {
@@ -26,9 +46,9 @@ int OrderTexts(std::string_view a, std::string_view b) {
 }
 
 /// Somebody changed a function or a type (conditions call them), a role, or the table cdp.profile.
-void OnCatalogChange(Datum, int, uint32) { stale = true; }
+void OnCatalogChange(Datum, int, uint32) { definitions.stale = true; }
 void OnTableChange(Datum, Oid relation) {
-    if (!kept || !OidIsValid(relation) || relation == kept->traits->profile_table()) stale = true;
+    if (!definitions.value || !OidIsValid(relation) || relation == definitions.value->traits->profile_table()) definitions.stale = true;
 }
 
 void Listen() {
@@ -44,23 +64,22 @@ void Listen() {
 }  // namespace
 
 Definitions& Current() {
-    static pg::Statement version("SELECT last_value FROM cdp.configuration_seq");
     Listen();
-    const int64 now = version.Query().Int8(0, 1);
-    if (kept && !stale && now == kept_version) return *kept;
-    kept.reset();
-    stale = false;
-    Definitions fresh;
-    fresh.rules = identity::Rules::Load();
-    fresh.traits = profile::Traits::Load();
-    fresh.segments = segment::Segments::Load(*fresh.traits);
-    kept = std::move(fresh);
-    kept_version = now;
-    return *kept;
+    return definitions.Get([] {
+        Definitions fresh;
+        fresh.rules = identity::Rules::Load();
+        fresh.traits = profile::Traits::Load();
+        fresh.segments = segment::Segments::Load(*fresh.traits);
+        return fresh;
+    });
+}
+
+const identity::Rules& CurrentRules() {
+    return rules.Get([] { return identity::Rules::Load(); });
 }
 
 void ForgetCaches() {
-    stale = true;
+    definitions.stale = rules.stale = true;
     collect::MessageKeys::Forget();
 }
 

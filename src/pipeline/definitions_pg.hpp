@@ -17,6 +17,9 @@ struct Definitions {
 /// the transaction that it was read in aborts.
 Definitions& Current();
 
+/// The identifier types alone, for looking people up; needs no lock.
+const identity::Rules& CurrentRules();
+
 /// Forgets all that is kept between batches: after an abort it may never have been.
 void ForgetCaches();
 

@@ -87,6 +87,19 @@ void People::Write(bool any_gone) {
         static pg::Statement remove("DELETE FROM cdp.profile p USING cdp_batch_merge b WHERE p.profile_id = b.gone");
         remove.Execute();
     }
+    Stage(people_, is_new_);
+}
+
+void People::WriteLoaded() {
+    std::vector<Person*> people;
+    for (auto& [profile_id, person] : loaded_) {
+        person.Finish();
+        people.push_back(&person);
+    }
+    Stage(people, std::vector<char>(people.size()));
+}
+
+void People::Stage(std::span<Person* const> people, std::span<const char> is_new) {
     auto& statements = traits_.statements();
     std::vector<pg::Column> columns;
     for (const int column : statements.columns) {
@@ -95,23 +108,23 @@ void People::Write(bool any_gone) {
     }
     columns.push_back({"is_new", BOOLOID});
     pg::StagedRows staged("cdp_batch_profile", columns);
-    std::vector<size_t> order(people_.size());
+    std::vector<size_t> order(people.size());
     for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return people_[a]->profile_id() < people_[b]->profile_id(); });
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return people[a]->profile_id() < people[b]->profile_id(); });
 
     std::vector<Datum> values(columns.size());
     const std::unique_ptr<bool[]> nulls(new bool[columns.size()]);
     uint64 fresh = 0;
     for (const size_t place : order) {
-        Person& person = *people_[place];
+        Person& person = *people[place];
         person.WriteState();
         for (size_t k = 0; k < statements.columns.size(); ++k) {
             values[k] = person.values()[statements.columns[k]];
             nulls[k] = person.nulls()[statements.columns[k]];
         }
-        values.back() = BoolGetDatum(is_new_[place]);
+        values.back() = BoolGetDatum(is_new[place]);
         nulls[columns.size() - 1] = false;
-        fresh += is_new_[place] != 0;
+        fresh += is_new[place] != 0;
         staged.Add(values.data(), nulls.get());
     }
     if (fresh > 0) statements.insert.Execute();

@@ -34,8 +34,12 @@ public:
 
     /// Writes them. With `any_gone`, first removes the profiles in the staged rows cdp_batch_merge.
     void Write(bool any_gone);
+    /// Writes those loaded, without any joining: when a trait of theirs was filled.
+    void WriteLoaded();
 
 private:
+    void Stage(std::span<Person* const> people, std::span<const char> is_new);
+
     const Traits& traits_;
     std::vector<int64> wanted_;
     std::vector<std::pair<int64, Person>> loaded_;

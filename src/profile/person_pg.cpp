@@ -78,6 +78,11 @@ void Person::AddToTrait(int index, const EventRow& event) {
     Touch(index);
 }
 
+void Person::SetTrait(int trait, AggregateState state) {
+    state_.SetTrait(traits_.all()[trait].trait_id, std::move(state));
+    Touch(trait);
+}
+
 void Person::Merge(Person& other) {
     const auto earlier = [&](int column, bool first) {
         if (other.nulls_[column]) return;

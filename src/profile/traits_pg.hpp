@@ -117,6 +117,8 @@ public:
     void Add(const EventRow& event, size_t index, const FilterResults& filters);
     /// Adds an event to one trait only.
     void AddToTrait(int trait, const EventRow& event);
+    /// Replaces what one trait remembers.
+    void SetTrait(int trait, AggregateState state);
     /// Takes over everything of `other`, who is this person too. The id stays.
     void Merge(Person& other);
 

@@ -1,0 +1,48 @@
+// identity/identity_pg.cpp: SQL's doors to identity/.
+#include "pg/spi.hpp"
+#include "pipeline/batch_pg.hpp"
+#include "pipeline/definitions_pg.hpp"
+
+using namespace cdp;
+
+namespace {
+
+/// The profile that an id means now: itself, or what it was merged into. Throws if there is no such profile.
+int64 Living(int64 profile_id) {
+    const auto rows = pg::Query(
+        "SELECT profile_id FROM cdp.profile WHERE profile_id = $1"
+        " UNION ALL SELECT profile_id FROM cdp.profile_alias WHERE alias_id = $1", {pg::Int8(profile_id)});
+    if (rows.empty()) throw Error(sqlstate::undefined_object, "profile " + std::to_string(profile_id) + " does not exist");
+    return rows.Int8(0, 1);
+}
+
+}  // namespace
+
+CDP_FUNCTION(cdp_resolve)  // cdp.resolve(type text, value text) → bigint
+{
+    static pg::Statement find("SELECT profile_id FROM cdp.identifier WHERE value = $1 AND type = $2", {TEXTOID, TEXTOID});
+    const pg::Spi spi;
+    const pg::ActAs owner(pg::ExtensionOwner());
+    const auto& rules = pipeline::CurrentRules();
+    const auto type_name = pg::Bytes(PG_GETARG_DATUM(0));
+    const int type = rules.TypeNamed(type_name);
+    if (type < 0)
+        throw Error(sqlstate::undefined_object, "identifier type \"" + std::string(type_name) + "\" does not exist");
+    const auto value = rules.Normalise(type, pg::Bytes(PG_GETARG_DATUM(1)));
+    if (!value) PG_RETURN_NULL();
+    const auto rows = find.Query({pg::Text(*value), pg::Text(type_name)}, 1, true);
+    if (rows.empty()) PG_RETURN_NULL();
+    PG_RETURN_INT64(rows.Int8(0, 1));
+}
+
+CDP_FUNCTION(cdp_merge_profiles)  // cdp.merge_profiles(a bigint, b bigint, reason text) → bigint
+{
+    if (PG_ARGISNULL(0) || PG_ARGISNULL(1)) throw Error("22004", "profile ids must not be null");
+    const std::string actor = pg::Call([] { return GetUserNameFromId(GetUserId(), false); });
+    const std::string reason(PG_ARGISNULL(2) ? std::string_view() : pg::Bytes(PG_GETARG_DATUM(2)));
+    const pg::Spi spi;
+    const pg::ActAs owner(pg::ExtensionOwner());
+    pipeline::Lock();
+    const int64 a = Living(PG_GETARG_INT64(0)), b = Living(PG_GETARG_INT64(1));
+    PG_RETURN_INT64(a == b ? a : pipeline::MergeProfiles(a, b, reason, actor));
+}

@@ -1,0 +1,17 @@
+// profile/history_pg.hpp: traits from the events that are there already.
+#pragma once
+
+#include "profile/traits_pg.hpp"
+
+namespace cdp::profile {
+
+/// Reads events back, person by person, in the order of their ids: calls `person(profile_id, events)` with all
+/// events of each. `identifiers`: the table that says whose identifier is whose. `condition`: SQL over e (cdp.event).
+/// A person's events are in memory together.
+void ForEachPersonsEvents(const std::string& identifiers, const std::string& condition,
+                          const std::function<void(int64 profile_id, std::span<const EventRow> events)>& person);
+
+/// Fills a new trait for everybody from history. Returns how many people have a value.
+int64 FillTrait(const Traits& traits, int trait_id);
+
+}  // namespace cdp::profile

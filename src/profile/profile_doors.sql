@@ -1,0 +1,57 @@
+-- profile_doors.sql: declaring traits, reading people.
+
+CREATE FUNCTION cdp.create_trait(
+        name text, type regtype, path text DEFAULT NULL, survivorship text DEFAULT 'last', sources text[] DEFAULT NULL)
+    RETURNS void
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_create_trait';
+COMMENT ON FUNCTION cdp.create_trait(text, regtype, text, text, text[]) IS
+    'Makes a trait of identify messages a typed column of cdp.profile, filled from history. path: where in the traits, by default name; survivorship: last, first, most_frequent, min, max or source_priority (sources, best first; of one source the last). Values that the type refuses do not count; null unsets, for last and source_priority.';
+REVOKE ALL ON FUNCTION cdp.create_trait(text, regtype, text, text, text[]) FROM PUBLIC;
+
+CREATE FUNCTION cdp.create_computed_trait(
+        name text, aggregate text, event text DEFAULT NULL, property text DEFAULT NULL, filter text DEFAULT NULL,
+        "window" interval DEFAULT NULL, type regtype DEFAULT NULL)
+    RETURNS void
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_create_computed_trait';
+COMMENT ON FUNCTION cdp.create_computed_trait(text, text, text, text, text, interval, regtype) IS
+    'Makes an aggregate over a person''s events a column of cdp.profile, filled from history: count, sum, avg, min, max, first, last, distinct_count, most_frequent or unique_list, of the events named event (NULL: all), of a property (a.b for nested ones), of those only that meet filter, an SQL condition over the columns of cdp.event. Numbers are numeric, counts bigint; first, last and most_frequent are text or of the given type.';
+REVOKE ALL ON FUNCTION cdp.create_computed_trait(text, text, text, text, text, interval, regtype) FROM PUBLIC;
+
+CREATE FUNCTION cdp.drop_trait(name text) RETURNS void
+    LANGUAGE c VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_trait';
+COMMENT ON FUNCTION cdp.drop_trait(text) IS
+    'Drops a declared or computed trait and its column. Refused while a segment or a destination uses it.';
+REVOKE ALL ON FUNCTION cdp.drop_trait(text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.get_profile(type text, value text) RETURNS jsonb
+    LANGUAGE c STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_get_profile';
+COMMENT ON FUNCTION cdp.get_profile(text, text) IS
+    'The whole person that an identifier belongs to: profile_id, first_seen_at, last_seen_at, event_count, traits (with those declared and computed), identifiers, segments, accounts, consents. NULL if nobody has it. Personal data are masked unless the caller is a member of cdp_pii.';
+REVOKE ALL ON FUNCTION cdp.get_profile(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.get_profile(text, text) TO cdp_marketer, cdp_analyst, cdp_pii;
+
+CREATE FUNCTION cdp.timeline(
+        profile_id bigint, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, max_rows int DEFAULT 100)
+    RETURNS SETOF cdp.profile_event
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT i.profile_id, e.*
+    FROM cdp.identifier i JOIN cdp.event e USING (identifier_id)
+    WHERE i.profile_id = coalesce((SELECT a.profile_id FROM cdp.profile_alias a WHERE a.alias_id = timeline.profile_id), timeline.profile_id)
+      AND e.occurred_at >= coalesce(since, '-infinity') AND e.occurred_at < coalesce(until, 'infinity')
+    ORDER BY e.occurred_at DESC, e.event_id DESC
+    LIMIT max_rows
+$$;
+COMMENT ON FUNCTION cdp.timeline(bigint, timestamptz, timestamptz, int) IS
+    'A person''s events from since (inclusive) until (exclusive), newest first; max_rows NULL is all. An id that was merged away is understood.';
+REVOKE ALL ON FUNCTION cdp.timeline(bigint, timestamptz, timestamptz, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.timeline(bigint, timestamptz, timestamptz, int) TO cdp_pii;
