@@ -409,6 +409,284 @@ SELECT pg_extension_config_dump('cdp.segment_id_seq', '');
 SELECT pg_extension_config_dump('cdp.segment_epoch_seq', '');
 SELECT pg_extension_config_dump('cdp.segment_member', '');
 SELECT pg_extension_config_dump('cdp.segment_transition', '');
+CREATE FUNCTION cdp.refresh_views() RETURNS void LANGUAGE sql AS $$ $$;
+CREATE FUNCTION cdp.drop_views() RETURNS void LANGUAGE sql AS $$ $$;
+CREATE TABLE cdp.destination(name text, segment text);
+CREATE FUNCTION cdp.destination_columns_used(OUT destination text, OUT column_name text) RETURNS SETOF record LANGUAGE sql AS $$ SELECT ''::text,''::text WHERE false $$;
+
+CREATE FUNCTION cdp.destination_difference(repair boolean, OUT table_name text, OUT differing bigint) RETURNS SETOF record LANGUAGE sql AS $$ SELECT ''::text,0::bigint WHERE false $$;
+-- identity_doors.sql: configuring identifier types, finding people, merging them by hand.
+
+CREATE FUNCTION cdp.resolve(type text, value text) RETURNS bigint
+    LANGUAGE c STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_resolve';
+COMMENT ON FUNCTION cdp.resolve(text, text) IS
+    'The profile that an identifier belongs to now, or NULL. The value is normalised as its type says.';
+REVOKE ALL ON FUNCTION cdp.resolve(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.resolve(text, text) TO cdp_marketer, cdp_analyst, cdp_pii;
+
+CREATE FUNCTION cdp.merge_profiles(a bigint, b bigint, reason text) RETURNS bigint
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_merge_profiles';
+COMMENT ON FUNCTION cdp.merge_profiles(bigint, bigint, text) IS
+    'Makes two profiles one because you say so, whatever the limits of identifiers; returns the survivor, the one with the lower id. Ids that were merged away are understood.';
+REVOKE ALL ON FUNCTION cdp.merge_profiles(bigint, bigint, text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.create_identifier_type(
+        name text, priority int, max_per_profile int DEFAULT NULL, normalizer text DEFAULT 'none', paths text[] DEFAULT '{}')
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM cdp.lock_pipeline();
+    PERFORM cdp.check_identifier_type(name, priority, max_per_profile, normalizer, paths);
+    IF EXISTS (SELECT FROM cdp.identifier_type t WHERE t.name = create_identifier_type.name AND t.dropped_at IS NULL) THEN
+        RAISE EXCEPTION 'identifier type "%" already exists', name
+            USING ERRCODE = 'duplicate_object', HINT = 'Change it with cdp.alter_identifier_type.';
+    END IF;
+    -- A type that was dropped comes back: identifiers of it may still be there.
+    UPDATE cdp.identifier_type t
+       SET priority = create_identifier_type.priority, max_per_profile = create_identifier_type.max_per_profile,
+           normalizer = create_identifier_type.normalizer, paths = create_identifier_type.paths, dropped_at = NULL
+     WHERE t.name = create_identifier_type.name;
+    IF NOT FOUND THEN
+        INSERT INTO cdp.identifier_type (type_id, name, priority, max_per_profile, normalizer, paths)
+        VALUES (nextval('cdp.identifier_type_id_seq'), name, priority, max_per_profile, normalizer, paths);
+    END IF;
+    PERFORM cdp.touch_configuration();
+END $$;
+COMMENT ON FUNCTION cdp.create_identifier_type(text, int, int, text, text[]) IS
+    'Declares a type of identifiers. priority: 1 is strongest; max_per_profile: NULL is no limit; normalizer: none, trim, lower, email or phone; paths: where messages carry it, e.g. context.ids.loyalty, traits.tax_id (of identify), properties.order_email.';
+REVOKE ALL ON FUNCTION cdp.create_identifier_type(text, int, int, text, text[]) FROM PUBLIC;
+
+CREATE FUNCTION cdp.alter_identifier_type(
+        name text, priority int DEFAULT NULL, max_per_profile int DEFAULT NULL, normalizer text DEFAULT NULL, paths text[] DEFAULT NULL)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    old cdp.identifier_type;
+BEGIN
+    PERFORM cdp.lock_pipeline();
+    SELECT * INTO old FROM cdp.identifier_type t WHERE t.name = alter_identifier_type.name AND t.dropped_at IS NULL;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'identifier type "%" does not exist', name USING ERRCODE = 'undefined_object';
+    END IF;
+    old.priority := coalesce(priority, old.priority);
+    -- NULL leaves the limit as it is; 0 takes it away.
+    old.max_per_profile := CASE WHEN max_per_profile = 0 THEN NULL ELSE coalesce(max_per_profile, old.max_per_profile) END;
+    old.normalizer := coalesce(normalizer, old.normalizer);
+    old.paths := coalesce(paths, old.paths);
+    PERFORM cdp.check_identifier_type(old.name, old.priority, old.max_per_profile, old.normalizer, old.paths);
+    UPDATE cdp.identifier_type t
+       SET priority = old.priority, max_per_profile = old.max_per_profile, normalizer = old.normalizer, paths = old.paths
+     WHERE t.type_id = old.type_id;
+    PERFORM cdp.touch_configuration();
+END $$;
+COMMENT ON FUNCTION cdp.alter_identifier_type(text, int, int, text, text[]) IS
+    'Changes a type of identifiers for messages from now on; what is NULL stays as it is, max_per_profile 0 is no limit.';
+REVOKE ALL ON FUNCTION cdp.alter_identifier_type(text, int, int, text, text[]) FROM PUBLIC;
+
+CREATE FUNCTION cdp.drop_identifier_type(name text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM cdp.lock_pipeline();
+    IF name IN ('user_id', 'anonymous_id') THEN
+        RAISE EXCEPTION 'identifier type "%" cannot be dropped', name
+            USING ERRCODE = 'dependent_objects_still_exist', DETAIL = 'It is a field of every message.',
+                  HINT = 'cdp.block_identifier(''' || name || ''', ''.*'') makes its values identify nobody.';
+    END IF;
+    UPDATE cdp.identifier_type t SET dropped_at = now() WHERE t.name = drop_identifier_type.name AND t.dropped_at IS NULL;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'identifier type "%" does not exist', name USING ERRCODE = 'undefined_object';
+    END IF;
+    PERFORM cdp.touch_configuration();
+END $$;
+COMMENT ON FUNCTION cdp.drop_identifier_type(text) IS
+    'Messages from now on carry no identifiers of this type. Those known stay with their profiles.';
+REVOKE ALL ON FUNCTION cdp.drop_identifier_type(text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.check_identifier_type(name text, priority int, max_per_profile int, normalizer text, paths text[]) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    path text;
+BEGIN
+    IF name IS NULL OR name !~ '^[A-Za-z_][A-Za-z0-9_.-]{0,62}$' THEN
+        RAISE EXCEPTION 'invalid name of an identifier type: "%"', name
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Up to 63 letters, digits and _ . -, not beginning with a digit.';
+    END IF;
+    IF priority IS NULL OR priority < 1 THEN
+        RAISE EXCEPTION 'priority must be at least 1' USING ERRCODE = 'invalid_parameter_value', HINT = '1 is strongest.';
+    END IF;
+    IF max_per_profile < 1 THEN
+        RAISE EXCEPTION 'max_per_profile must be at least 1' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF normalizer IS NULL OR normalizer NOT IN ('none', 'trim', 'lower', 'email', 'phone') THEN
+        RAISE EXCEPTION 'normalizer "%" does not exist', normalizer
+            USING ERRCODE = 'undefined_object', HINT = 'There are none, trim, lower, email and phone.';
+    END IF;
+    FOREACH path IN ARRAY coalesce(paths, '{}') LOOP
+        IF path IS NULL OR path !~ '^(traits|context|properties)(\.[^.]+)+$' THEN
+            RAISE EXCEPTION 'invalid path of identifier type "%": "%"', name, path
+                USING ERRCODE = 'invalid_parameter_value', HINT = 'It begins with traits., context. or properties.';
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION cdp.check_identifier_type(text, int, int, text, text[]) IS 'Internal: raises what is wrong with an identifier type.';
+REVOKE ALL ON FUNCTION cdp.check_identifier_type(text, int, int, text, text[]) FROM PUBLIC;
+
+CREATE FUNCTION cdp.block_identifier(type text, pattern text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM cdp.lock_pipeline();
+    IF type IS DISTINCT FROM '*' AND NOT EXISTS (SELECT FROM cdp.identifier_type t WHERE t.name = type AND t.dropped_at IS NULL) THEN
+        RAISE EXCEPTION 'identifier type "%" does not exist', type
+            USING ERRCODE = 'undefined_object', HINT = 'Type * blocks the pattern for all types.';
+    END IF;
+    IF pattern IS NULL THEN
+        RAISE EXCEPTION 'pattern must not be null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    PERFORM '' ~ pattern;  -- raises invalid_regular_expression
+    INSERT INTO cdp.blocked_identifier AS b (type, pattern) VALUES (type, pattern) ON CONFLICT DO NOTHING;
+    PERFORM cdp.touch_configuration();
+END $$;
+COMMENT ON FUNCTION cdp.block_identifier(text, text) IS
+    'From now on, values of the type (* is all) that match the regular expression identify nobody. Anchor it with ^ and $ to block whole values only.';
+REVOKE ALL ON FUNCTION cdp.block_identifier(text, text) FROM PUBLIC;
+-- rebuild_doors.sql: the law of equality, checked and repaired.
+
+CREATE FUNCTION cdp.rebuild(repair boolean DEFAULT false, OUT table_name text, OUT differing bigint) RETURNS SETOF record
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_rebuild';
+COMMENT ON FUNCTION cdp.rebuild(boolean) IS
+    'Computes all derived state afresh from events, links and definitions, beside the live one, and reports how many rows of each table differ. With repair, puts the fresh one in place. Keeps the pipeline waiting meanwhile.';
+REVOKE ALL ON FUNCTION cdp.rebuild(boolean) FROM PUBLIC;
+-- profile_doors.sql: declaring traits, reading people.
+
+CREATE FUNCTION cdp.create_trait(
+        name text, type regtype, path text DEFAULT NULL, survivorship text DEFAULT 'last', sources text[] DEFAULT NULL)
+    RETURNS void
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_create_trait';
+COMMENT ON FUNCTION cdp.create_trait(text, regtype, text, text, text[]) IS
+    'Makes a trait of identify messages a typed column of cdp.profile, filled from history. path: where in the traits, by default name; survivorship: last, first, most_frequent, min, max or source_priority (sources, best first; of one source the last). Values that the type refuses do not count; null unsets, for last and source_priority.';
+REVOKE ALL ON FUNCTION cdp.create_trait(text, regtype, text, text, text[]) FROM PUBLIC;
+
+CREATE FUNCTION cdp.create_computed_trait(
+        name text, aggregate text, event text DEFAULT NULL, property text DEFAULT NULL, filter text DEFAULT NULL,
+        "window" interval DEFAULT NULL, type regtype DEFAULT NULL)
+    RETURNS void
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_create_computed_trait';
+COMMENT ON FUNCTION cdp.create_computed_trait(text, text, text, text, text, interval, regtype) IS
+    'Makes an aggregate over a person''s events a column of cdp.profile, filled from history: count, sum, avg, min, max, first, last, distinct_count, most_frequent or unique_list, of the events named event (NULL: all), of a property (a.b for nested ones), of those only that meet filter, an SQL condition over the columns of cdp.event. Numbers are numeric, counts bigint; first, last and most_frequent are text or of the given type.';
+REVOKE ALL ON FUNCTION cdp.create_computed_trait(text, text, text, text, text, interval, regtype) FROM PUBLIC;
+
+CREATE FUNCTION cdp.drop_trait(name text) RETURNS void
+    LANGUAGE c VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_trait';
+COMMENT ON FUNCTION cdp.drop_trait(text) IS
+    'Drops a declared or computed trait and its column. Refused while a segment or a destination uses it.';
+REVOKE ALL ON FUNCTION cdp.drop_trait(text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.get_profile(type text, value text) RETURNS jsonb
+    LANGUAGE c STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_get_profile';
+COMMENT ON FUNCTION cdp.get_profile(text, text) IS
+    'The whole person that an identifier belongs to: profile_id, first_seen_at, last_seen_at, event_count, traits (with those declared and computed), identifiers, segments, accounts, consents. NULL if nobody has it. Personal data are masked unless the caller is a member of cdp_pii.';
+REVOKE ALL ON FUNCTION cdp.get_profile(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.get_profile(text, text) TO cdp_marketer, cdp_analyst, cdp_pii;
+
+CREATE FUNCTION cdp.timeline(
+        profile_id bigint, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL, max_rows int DEFAULT 100)
+    RETURNS SETOF cdp.profile_event
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT i.profile_id, e.*
+    FROM cdp.identifier i JOIN cdp.event e USING (identifier_id)
+    WHERE i.profile_id = coalesce((SELECT a.profile_id FROM cdp.profile_alias a WHERE a.alias_id = timeline.profile_id), timeline.profile_id)
+      AND e.occurred_at >= coalesce(since, '-infinity') AND e.occurred_at < coalesce(until, 'infinity')
+    ORDER BY e.occurred_at DESC, e.event_id DESC
+    LIMIT max_rows
+$$;
+COMMENT ON FUNCTION cdp.timeline(bigint, timestamptz, timestamptz, int) IS
+    'A person''s events from since (inclusive) until (exclusive), newest first; max_rows NULL is all. An id that was merged away is understood.';
+REVOKE ALL ON FUNCTION cdp.timeline(bigint, timestamptz, timestamptz, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.timeline(bigint, timestamptz, timestamptz, int) TO cdp_pii;
+-- segment_doors.sql: making, changing, trying and explaining segments.
+
+-- What a condition may call. They are never executed: conditions have their values put in their place.
+CREATE FUNCTION cdp.in_segment(name text) RETURNS boolean
+    LANGUAGE c STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_only_in_condition';
+COMMENT ON FUNCTION cdp.in_segment(text) IS 'In a segment''s condition: whether the person is in that other segment.';
+
+CREATE FUNCTION cdp.has_identifier(type text) RETURNS boolean
+    LANGUAGE c STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_only_in_condition';
+COMMENT ON FUNCTION cdp.has_identifier(text) IS 'In a segment''s condition: whether the person has an identifier of that type.';
+
+CREATE FUNCTION cdp.create_segment(
+        name text, definition text, description text DEFAULT NULL, refresh interval DEFAULT NULL)
+    RETURNS bigint
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_create_segment';
+COMMENT ON FUNCTION cdp.create_segment(text, text, text, interval) IS
+    'Makes a segment of the people whose row of cdp.profile meets an SQL condition, fills it and keeps it from then on; returns its size. The condition runs with your rights. It may call cdp.in_segment(name) and cdp.has_identifier(type).';
+
+CREATE FUNCTION cdp.alter_segment(name text, definition text, OUT entered bigint, OUT left_ bigint) RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_alter_segment';
+COMMENT ON FUNCTION cdp.alter_segment(text, text) IS
+    'Gives a segment another condition; how many people entered and left by that. Segments that refer to it follow.';
+
+CREATE FUNCTION cdp.drop_segment(name text) RETURNS void
+    LANGUAGE c VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_segment';
+COMMENT ON FUNCTION cdp.drop_segment(text) IS
+    'Drops a segment with its members, transitions and view. Refused while another segment or a destination uses it.';
+
+CREATE FUNCTION cdp.preview_segment(definition text, OUT size bigint, OUT sample bigint[]) RETURNS SETOF record
+    LANGUAGE c STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_preview_segment';
+COMMENT ON FUNCTION cdp.preview_segment(text) IS
+    'How many people meet a condition now, and the profile ids of up to ten of them. Changes nothing.';
+
+CREATE FUNCTION cdp.explain_segment(name text, profile_id bigint, OUT condition text, OUT value text, OUT holds boolean)
+    RETURNS SETOF record
+    LANGUAGE c STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_explain_segment';
+COMMENT ON FUNCTION cdp.explain_segment(text, bigint) IS
+    'Why a person is in a segment or not: its condition part by part (split at AND, OR and NOT), with the values it reads; last the whole.';
+
+REVOKE ALL ON FUNCTION cdp.in_segment(text), cdp.has_identifier(text), cdp.create_segment(text, text, text, interval),
+    cdp.alter_segment(text, text), cdp.drop_segment(text), cdp.preview_segment(text), cdp.explain_segment(text, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.in_segment(text), cdp.has_identifier(text), cdp.create_segment(text, text, text, interval),
+    cdp.alter_segment(text, text), cdp.drop_segment(text), cdp.preview_segment(text), cdp.explain_segment(text, bigint)
+    TO cdp_marketer, cdp_admin;
 -- pipeline.sql: processing what is in the inbox.
 
 CREATE SEQUENCE cdp.configuration_seq;

@@ -30,6 +30,7 @@ extern "C" {
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/ruleutils.h"
 #include "utils/syscache.h"
 }
 
@@ -110,6 +111,15 @@ Node* Replace(Node* node, Replacement* replacement) {
         }
     }
     return expression_tree_mutator(node, CDP_TREE_FUNCTION(Replace), replacement);
+}
+
+void CollectLeaves(Node* node, List** leaves) {
+    if (!IsA(node, BoolExpr)) {
+        *leaves = lappend(*leaves, node);
+        return;
+    }
+    ListCell* cell;
+    foreach (cell, reinterpret_cast<BoolExpr*>(node)->args) CollectLeaves(static_cast<Node*>(lfirst(cell)), leaves);
 }
 
 /// Where the call that begins at `begin` ends: behind its closing parenthesis.
@@ -253,7 +263,10 @@ void Condition::Parse(Oid relation, const char* alias, std::span<const char* con
         specials_.push_back(std::move(special));
     }
 
-    tree_ = Call([&] {
+    tree_ = tree;
+    relation_ = relation;
+    alias_ = alias;
+    Node* runnable = Call([&] {
         Replacement replacement{walk.calls, inputs.data()};
         Node* replaced = Replace(tree, &replacement);
         free_parsestate(state);
@@ -267,11 +280,25 @@ void Condition::Parse(Oid relation, const char* alias, std::span<const char* con
     // The rights to execute functions are checked here.
     const ActAs as_owner(owner_, true);
     Call([&] {
-        state_ = ExecInitExpr(expression_planner(reinterpret_cast<Expr*>(tree_)), nullptr);
+        state_ = ExecInitExpr(expression_planner(reinterpret_cast<Expr*>(runnable)), nullptr);
         context_ = CreateStandaloneExprContext();
         context_->ecxt_scantuple = row_;
         context_->ecxt_innertuple = inputs_;
     });
+}
+
+std::vector<std::string> Condition::Parts() const {
+    List* leaves = Call([&] {
+        List* found = NIL;
+        CollectLeaves(tree_, &found);
+        return found;
+    });
+    std::vector<std::string> parts;
+    for (int i = 0; i < list_length(leaves); ++i)
+        parts.emplace_back(Call([&] {
+            return deparse_expression(static_cast<Node*>(list_nth(leaves, i)), deparse_context_for(alias_.c_str(), relation_), false, false);
+        }));
+    return parts;
 }
 
 void Condition::Evaluate(std::span<const Row> rows, const std::function<bool(size_t, size_t)>& special,

@@ -38,6 +38,9 @@ public:
     const std::string& text() const { return text_; }
     Oid owner() const { return owner_; }
 
+    /// Its parts, split at AND, OR and NOT, as SQL. Throws.
+    std::vector<std::string> Parts() const;
+
     /// The text with its special calls replaced by what `replace` gives for each.
     template <class F>
     std::string Rewritten(F&& replace) const;
@@ -59,7 +62,9 @@ private:
     std::string text_, what_;
     Oid owner_;
     MemoryContext memory_;
-    Node* tree_ = nullptr;
+    Node* tree_ = nullptr;          // analysed, special calls and all
+    Oid relation_ = InvalidOid;
+    std::string alias_;
     ExprState* state_ = nullptr;
     ExprContext* context_ = nullptr;
     TupleTableSlot* row_ = nullptr;

@@ -166,6 +166,9 @@ ActAs::ActAs(Oid role, bool restricted) {
 
 ActAs::~ActAs() { SetUserIdAndSecContext(role_, context_); }
 
+Scratch::Scratch()
+    : context_(Call([] { return AllocSetContextCreate(CurrentMemoryContext, "cdp scratch", ALLOCSET_DEFAULT_SIZES); })) {}
+
 Oid ExtensionId() {
     return Call([] { return get_extension_oid("cdp", true); });
 }

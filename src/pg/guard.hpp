@@ -87,6 +87,28 @@ private:
     int context_;
 };
 
+/// Memory for a piece of long work, given back with Reset(). `Use` makes it the current context while alive.
+class Scratch {
+public:
+    Scratch();
+    ~Scratch() { MemoryContextDelete(context_); }
+    Scratch(const Scratch&) = delete;
+    void Reset() { MemoryContextReset(context_); }
+
+    class Use {
+    public:
+        explicit Use(Scratch& scratch) : outer_(MemoryContextSwitchTo(scratch.context_)) {}
+        ~Use() { MemoryContextSwitchTo(outer_); }
+        Use(const Use&) = delete;
+
+    private:
+        MemoryContext outer_;
+    };
+
+private:
+    MemoryContext context_;
+};
+
 /// The role that owns the extension, whose rights our own statements run with.
 Oid ExtensionOwner();
 /// The extension's OID, or InvalidOid where it is not installed (any more).

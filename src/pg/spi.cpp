@@ -3,6 +3,7 @@
 
 extern "C" {
 #include "access/tupdesc.h"
+#include "utils/lsyscache.h"
 #include "utils/queryenvironment.h"
 }
 
@@ -10,6 +11,7 @@ namespace cdp::pg {
 
 namespace {
 
+constexpr bool kNoNulls[64] = {};
 constexpr int kStoreKilobytes = 64 * 1024;
 
 struct Split {
@@ -142,7 +144,7 @@ Rows Cursor::Fetch(long count) {
     return Rows(std::exchange(SPI_tuptable, nullptr), SPI_processed);
 }
 
-StagedRows::StagedRows(const char* name, const std::vector<Column>& columns) {
+StagedRows::StagedRows(const char* name, const std::vector<Column>& columns, double estimate) {
     Call([&] {
         descriptor_ = CreateTemplateTupleDesc(static_cast<int>(columns.size()));
         for (size_t i = 0; i < columns.size(); ++i)
@@ -153,8 +155,7 @@ StagedRows::StagedRows(const char* name, const std::vector<Column>& columns) {
         relation_->md.reliddesc = InvalidOid;
         relation_->md.tupdesc = descriptor_;
         relation_->md.enrtype = ENR_NAMED_TUPLESTORE;
-        // One row, whatever comes: the plan is to probe the big table by its key once for each staged row.
-        relation_->md.enrtuples = 1;
+        relation_->md.enrtuples = estimate;
         relation_->reldata = store_;
         if (SPI_register_relation(relation_) != SPI_OK_REL_REGISTER)
             elog(ERROR, "relation \"%s\" is staged already", name);
@@ -171,9 +172,28 @@ void StagedRows::Add(const Datum* values, const bool* nulls) {
     ++size_;
 }
 
-void StagedRows::Add(std::initializer_list<Datum> values) {
-    static const std::vector<char> none(64, 0);
-    Add(values.begin(), reinterpret_cast<const bool*>(none.data()));
+void StagedRows::Add(std::initializer_list<Datum> values) { Add(values.begin(), kNoNulls); }
+
+TableResult::TableResult(FunctionCallInfo fcinfo) : info_(reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo)) {
+    Call([&] { InitMaterializedSRF(fcinfo, 0); });
+}
+
+void TableResult::Add(const Datum* values, const bool* nulls) {
+    Call([&] { tuplestore_putvalues(info_->setResult, info_->setDesc, const_cast<Datum*>(values), const_cast<bool*>(nulls)); });
+}
+
+void TableResult::Add(std::initializer_list<Datum> values) { Add(values.begin(), kNoNulls); }
+
+std::string OutputText(Oid type, Datum value) {
+    char* text = Call([&] {
+        Oid output;
+        bool varlena;
+        getTypeOutputInfo(type, &output, &varlena);
+        return OidOutputFunctionCall(output, value);
+    });
+    std::string result(text);
+    pfree(text);
+    return result;
 }
 
 }  // namespace cdp::pg

@@ -132,7 +132,12 @@ struct Column {
 /// Rows in memory (on disk beyond `work_mem`-like bounds) that statements of this Spi read as a relation `name`.
 class StagedRows {
 public:
-    StagedRows(const char* name, const std::vector<Column>& columns);
+    // One row, whatever comes: the plan is to probe the big table by its key once for each staged row.
+    static constexpr double kFew = 1;
+    static constexpr double kMany = 1e6;
+
+    /// `estimate`: how many rows the planner shall expect.
+    StagedRows(const char* name, const std::vector<Column>& columns, double estimate = kFew);
     ~StagedRows();
     StagedRows(const StagedRows&) = delete;
 
@@ -146,5 +151,20 @@ private:
     TupleDesc descriptor_;
     uint64 size_ = 0;
 };
+
+/// The rows that a set-returning function gives: make it first, outside of any Spi, then add, then `return Done()`.
+class TableResult {
+public:
+    explicit TableResult(FunctionCallInfo fcinfo);
+    void Add(const Datum* values, const bool* nulls);
+    void Add(std::initializer_list<Datum> values);
+    Datum Done() { return Datum(0); }
+
+private:
+    ReturnSetInfo* info_;
+};
+
+/// A value as its type's output function writes it.
+std::string OutputText(Oid type, Datum value);
 
 }  // namespace cdp::pg

@@ -34,12 +34,20 @@ void Load(Accounts& accounts) {
     }
 }
 
-void Store(const Accounts& accounts) {
-    static pg::Statement store(
-        "INSERT INTO cdp.account (group_id, traits, first_seen_at, last_seen_at, state)"
-        " SELECT group_id, traits, first_seen_at, last_seen_at, state FROM cdp_batch_account"
-        " ON CONFLICT (group_id) DO UPDATE SET traits = excluded.traits, first_seen_at = excluded.first_seen_at,"
-        " last_seen_at = excluded.last_seen_at, state = excluded.state");
+#define ACCOUNT_COLUMNS "(group_id, traits, first_seen_at, last_seen_at, state)"                           \
+                        " SELECT group_id, traits, first_seen_at, last_seen_at, state FROM cdp_batch_account"
+
+void Add(Account& account, const EventRow& event) {
+    const Stamp stamp = event.stamp();
+    account.first_seen = std::min(account.first_seen, stamp.occurred_at);
+    account.last_seen = std::max(account.last_seen, stamp.occurred_at);
+    if (account.traits == 0) account.traits = pg::EmptyObject();
+    bool changed;
+    if (!event.nulls[kEventTraits] && event.Object(kEventTraits).IsObject())
+        account.traits = MergeTraits(account.traits, account.stamps, event.values[kEventTraits], stamp, &changed);
+}
+
+void Store(const Accounts& accounts, pg::Statement& store) {
     pg::StagedRows staged("cdp_batch_account", {{"group_id", TEXTOID}, {"traits", JSONBOID}, {"first_seen_at", TIMESTAMPTZOID},
                                                 {"last_seen_at", TIMESTAMPTZOID}, {"state", BYTEAOID}});
     for (const auto& [group_id, account] : accounts) {
@@ -77,16 +85,12 @@ void WriteAccounts(std::span<const EventRow> events, const std::function<int64(s
     Load(accounts);
     for (const EventRow& event : events) {
         if (event.Text(kEventType) != "group") continue;
-        Account& account = accounts[std::string(event.Text(kEventGroupId))];
-        const Stamp stamp = event.stamp();
-        account.first_seen = std::min(account.first_seen, stamp.occurred_at);
-        account.last_seen = std::max(account.last_seen, stamp.occurred_at);
-        if (account.traits == 0) account.traits = pg::EmptyObject();
-        bool changed;
-        if (!event.nulls[kEventTraits] && event.Object(kEventTraits).IsObject())
-            account.traits = MergeTraits(account.traits, account.stamps, event.values[kEventTraits], stamp, &changed);
+        Add(accounts[std::string(event.Text(kEventGroupId))], event);
     }
-    Store(accounts);
+    static pg::Statement store("INSERT INTO cdp.account " ACCOUNT_COLUMNS
+        " ON CONFLICT (group_id) DO UPDATE SET traits = excluded.traits, first_seen_at = excluded.first_seen_at,"
+        " last_seen_at = excluded.last_seen_at, state = excluded.state");
+    Store(accounts, store);
 
     static pg::Statement join(
         "INSERT INTO cdp.account_member AS m (profile_id, group_id, since) SELECT profile_id, group_id, since FROM cdp_batch_member"
@@ -95,6 +99,25 @@ void WriteAccounts(std::span<const EventRow> events, const std::function<int64(s
     for (const auto& [member, since] : members)
         staged.Add({Int64GetDatum(member.first), pg::TextDatum(member.second), TimestampTzGetDatum(since)});
     join.Execute();
+}
+
+void RebuildAccounts(const std::string& table) {
+    pg::Cursor cursor(
+        "SELECT event_id, message_id, type, event, source, identifier_id, occurred_at, received_at, sent_at, user_id, anonymous_id,"
+        " previous_id, group_id, linked_ids, properties, traits, context FROM cdp.event WHERE type = 'group' ORDER BY group_id COLLATE \"C\"");
+    pg::Statement store("INSERT INTO " + table + " " ACCOUNT_COLUMNS);
+    Accounts accounts;
+    Datum values[kEventColumns];
+    bool nulls[kEventColumns];
+    for (pg::Rows rows; !(rows = cursor.Fetch(10'000)).empty();) {
+        for (uint64 i = 0; i < rows.size(); ++i) {
+            rows.Deform(i, values, nulls);
+            if (!nulls[kEventTraits]) values[kEventTraits] = pg::Unpacked(values[kEventTraits]);
+            const EventRow event{values, nulls};
+            Add(accounts[std::string(event.Text(kEventGroupId))], event);
+        }
+    }
+    if (!accounts.empty()) Store(accounts, store);
 }
 
 }  // namespace cdp::profile

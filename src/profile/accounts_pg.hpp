@@ -11,4 +11,7 @@ namespace cdp::profile {
 /// event i is. With `any_gone`, first hands on the memberships of the profiles staged in cdp_batch_merge.
 void WriteAccounts(std::span<const EventRow> events, const std::function<int64(size_t)>& profile_of, bool any_gone);
 
+/// Fills `table`, of the shape of cdp.account, from all group messages.
+void RebuildAccounts(const std::string& table);
+
 }  // namespace cdp::profile

@@ -3,10 +3,6 @@
 
 #include "profile/people_pg.hpp"
 
-extern "C" {
-#include "utils/memutils.h"
-}
-
 namespace cdp::profile {
 
 namespace {
@@ -14,31 +10,19 @@ namespace {
 constexpr long kRowsAFetch = 10'000;
 constexpr size_t kPeopleAWrite = 10'000;
 
-/// Memory for one person's events, given back with the next person.
-class PersonMemory {
-public:
-    PersonMemory() : context_(pg::Call([] { return AllocSetContextCreate(CurrentMemoryContext, "cdp person's events", ALLOCSET_DEFAULT_SIZES); })) {}
-    ~PersonMemory() { MemoryContextDelete(context_); }
-
-    /// A copy of an event row, as the traits expect it: jsonb unpacked.
-    EventRow Copy(const Datum* values, const bool* nulls, TupleDesc shape) {
-        return pg::Call([&] {
-            const MemoryContext outer = MemoryContextSwitchTo(context_);
-            auto* v = static_cast<Datum*>(palloc(sizeof(Datum) * kEventColumns));
-            auto* n = static_cast<bool*>(palloc(sizeof(bool) * kEventColumns));
-            for (int i = 0; i < kEventColumns; ++i) {
-                n[i] = nulls[i];
-                v[i] = nulls[i] || TupleDescAttr(shape, i)->attbyval ? values[i] : PointerGetDatum(PG_DETOAST_DATUM_COPY(values[i]));
-            }
-            MemoryContextSwitchTo(outer);
-            return EventRow{v, n};
-        });
-    }
-    void Reset() { MemoryContextReset(context_); }
-
-private:
-    MemoryContext context_;
-};
+/// A copy of an event row in `memory`, as the traits expect it: jsonb unpacked.
+EventRow Copy(pg::Scratch& memory, const Datum* values, const bool* nulls, TupleDesc shape) {
+    const pg::Scratch::Use use(memory);
+    return pg::Call([&] {
+        auto* v = static_cast<Datum*>(palloc(sizeof(Datum) * kEventColumns));
+        auto* n = static_cast<bool*>(palloc(sizeof(bool) * kEventColumns));
+        for (int i = 0; i < kEventColumns; ++i) {
+            n[i] = nulls[i];
+            v[i] = nulls[i] || TupleDescAttr(shape, i)->attbyval ? values[i] : PointerGetDatum(PG_DETOAST_DATUM_COPY(values[i]));
+        }
+        return EventRow{v, n};
+    });
+}
 
 }  // namespace
 
@@ -48,13 +32,16 @@ void ForEachPersonsEvents(const std::string& identifiers, const std::string& con
         "SELECT e.event_id, e.message_id, e.type, e.event, e.source, e.identifier_id, e.occurred_at, e.received_at, e.sent_at,"
         " e.user_id, e.anonymous_id, e.previous_id, e.group_id, e.linked_ids, e.properties, e.traits, e.context, i.profile_id"
         " FROM cdp.event e JOIN " + identifiers + " i USING (identifier_id) WHERE " + condition + " ORDER BY i.profile_id");
-    PersonMemory memory;
+    pg::Scratch memory;
     std::vector<EventRow> events;
     int64 current = 0;
     Datum values[kEventColumns + 1];
     bool nulls[kEventColumns + 1];
     const auto finish = [&] {
-        if (!events.empty()) person(current, events);
+        if (!events.empty()) {
+            const pg::Scratch::Use use(memory);
+            person(current, events);
+        }
         events.clear();
         memory.Reset();
     };
@@ -65,7 +52,7 @@ void ForEachPersonsEvents(const std::string& identifiers, const std::string& con
             const int64 profile_id = DatumGetInt64(values[kEventColumns]);
             if (profile_id != current) finish();
             current = profile_id;
-            events.push_back(memory.Copy(values, nulls, rows.descriptor()));
+            events.push_back(Copy(memory, values, nulls, rows.descriptor()));
         }
     }
     finish();
@@ -80,7 +67,9 @@ int64 FillTrait(const Traits& traits, int trait_id) {
 
     int64 filled = 0;
     std::vector<std::pair<int64, AggregateState>> states;
+    pg::Scratch memory;
     const auto write = [&] {
+        const pg::Scratch::Use use(memory);
         People people(traits);
         for (const auto& entry : states) people.Want(entry.first);
         people.Load();
@@ -89,6 +78,7 @@ int64 FillTrait(const Traits& traits, int trait_id) {
         people.WriteLoaded();
         filled += static_cast<int64>(states.size());
         states.clear();
+        memory.Reset();
     };
     ForEachPersonsEvents("cdp.identifier", condition, [&](int64 profile_id, std::span<const EventRow> events) {
         Person person(traits, profile_id);

@@ -7,7 +7,7 @@ namespace cdp::profile {
 
 /// Reads events back, person by person, in the order of their ids: calls `person(profile_id, events)` with all
 /// events of each. `identifiers`: the table that says whose identifier is whose. `condition`: SQL over e (cdp.event).
-/// A person's events are in memory together.
+/// A person's events are in memory together; that memory is current during the call and gone after it.
 void ForEachPersonsEvents(const std::string& identifiers, const std::string& condition,
                           const std::function<void(int64 profile_id, std::span<const EventRow> events)>& person);
 

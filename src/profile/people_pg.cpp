@@ -1,6 +1,8 @@
 // profile/people_pg.cpp: see people_pg.hpp.
 #include "profile/people_pg.hpp"
 
+#include <cstring>
+
 namespace cdp::profile {
 
 void People::Load() {
@@ -87,7 +89,7 @@ void People::Write(bool any_gone) {
         static pg::Statement remove("DELETE FROM cdp.profile p USING cdp_batch_merge b WHERE p.profile_id = b.gone");
         remove.Execute();
     }
-    Stage(people_, is_new_);
+    InsertAndUpdate(people_, is_new_);
 }
 
 void People::WriteLoaded() {
@@ -96,39 +98,57 @@ void People::WriteLoaded() {
         person.Finish();
         people.push_back(&person);
     }
-    Stage(people, std::vector<char>(people.size()));
+    InsertAndUpdate(people, std::vector<char>(people.size()));
 }
 
-void People::Stage(std::span<Person* const> people, std::span<const char> is_new) {
-    auto& statements = traits_.statements();
+std::vector<pg::Column> People::StagedColumns(const Traits& traits) {
     std::vector<pg::Column> columns;
-    for (const int column : statements.columns) {
-        const auto* attribute = TupleDescAttr(traits_.descriptor(), column);
+    for (const int column : traits.statements().columns) {
+        const auto* attribute = TupleDescAttr(traits.descriptor(), column);
         columns.push_back({NameStr(attribute->attname), attribute->atttypid});
     }
     columns.push_back({"is_new", BOOLOID});
-    pg::StagedRows staged("cdp_batch_profile", columns);
+    return columns;
+}
+
+uint64 People::Stage(const Traits& traits, std::span<Person* const> people, std::span<const char> is_new, pg::StagedRows& staged) {
+    const auto& places = traits.statements().columns;
     std::vector<size_t> order(people.size());
     for (size_t i = 0; i < order.size(); ++i) order[i] = i;
     std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return people[a]->profile_id() < people[b]->profile_id(); });
-
-    std::vector<Datum> values(columns.size());
-    const std::unique_ptr<bool[]> nulls(new bool[columns.size()]);
+    std::vector<Datum> values(places.size() + 1);
+    const std::unique_ptr<bool[]> nulls(new bool[values.size()]);
     uint64 fresh = 0;
-    for (const size_t place : order) {
-        Person& person = *people[place];
+    for (const size_t i : order) {
+        Person& person = *people[i];
         person.WriteState();
-        for (size_t k = 0; k < statements.columns.size(); ++k) {
-            values[k] = person.values()[statements.columns[k]];
-            nulls[k] = person.nulls()[statements.columns[k]];
+        for (size_t k = 0; k < places.size(); ++k) {
+            values[k] = person.values()[places[k]];
+            nulls[k] = person.nulls()[places[k]];
         }
-        values.back() = BoolGetDatum(is_new[place]);
-        nulls[columns.size() - 1] = false;
-        fresh += is_new[place] != 0;
+        values.back() = BoolGetDatum(is_new[i]);
+        nulls[places.size()] = false;
+        fresh += is_new[i] != 0;
         staged.Add(values.data(), nulls.get());
     }
-    if (fresh > 0) statements.insert.Execute();
-    if (fresh < staged.size()) statements.update.Execute();
+    return fresh;
+}
+
+void People::InsertAndUpdate(std::span<Person* const> people, std::span<const char> is_new) {
+    pg::StagedRows staged("cdp_batch_profile", StagedColumns(traits_));
+    const uint64 fresh = Stage(traits_, people, is_new, staged);
+    if (fresh > 0) traits_.statements().insert.Execute();
+    if (fresh < staged.size()) traits_.statements().update.Execute();
+}
+
+void People::Insert(const Traits& traits, std::deque<Person>& people, const std::string& table) {
+    std::vector<Person*> pointers;
+    for (Person& person : people) pointers.push_back(&person);
+    pg::StagedRows staged("cdp_batch_profile", StagedColumns(traits));
+    Stage(traits, pointers, std::vector<char>(pointers.size(), 1), staged);
+    std::string sql = traits.statements().insert.sql();
+    sql.replace(sql.find("cdp.profile"), strlen("cdp.profile"), table);
+    pg::Execute(sql);
 }
 
 }  // namespace cdp::profile

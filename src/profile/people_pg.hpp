@@ -36,9 +36,14 @@ public:
     void Write(bool any_gone);
     /// Writes those loaded, without any joining: when a trait of theirs was filled.
     void WriteLoaded();
+    /// Inserts people, finished, into a table of the shape of cdp.profile.
+    static void Insert(const Traits& traits, std::deque<Person>& people, const std::string& table);
 
 private:
-    void Stage(std::span<Person* const> people, std::span<const char> is_new);
+    /// Stages people as cdp_batch_profile, by id; how many are new.
+    static uint64 Stage(const Traits& traits, std::span<Person* const> people, std::span<const char> is_new, pg::StagedRows& staged);
+    static std::vector<pg::Column> StagedColumns(const Traits& traits);
+    void InsertAndUpdate(std::span<Person* const> people, std::span<const char> is_new);
 
     const Traits& traits_;
     std::vector<int64> wanted_;

@@ -131,6 +131,14 @@ const std::vector<int>& Person::Finish() {
     return changed_list_;
 }
 
+void Person::Detach() {
+    for (int column = 0; column < traits_.column_count(); ++column) {
+        const auto* attribute = TupleDescAttr(traits_.descriptor(), column);
+        if (nulls_[column] || attribute->attbyval) continue;
+        values_[column] = pg::Call([&] { return datumCopy(values_[column], attribute->attbyval, attribute->attlen); });
+    }
+}
+
 void Person::WriteState() {
     const std::string bytes = state_.Write([this](int trait_id) { return traits_.Find(trait_id) != nullptr; });
     values_[kState] = pg::TextDatum(bytes);  // bytea and text are laid out alike

@@ -30,15 +30,6 @@ std::optional<Datum> FromText(Oid type, const std::string& text) {
     }
 }
 
-std::string ToText(Oid type, Datum value) {
-    return pg::Call([&] {
-        Oid output;
-        bool varlena;
-        getTypeOutputInfo(type, &output, &varlena);
-        return OidOutputFunctionCall(output, value);
-    });
-}
-
 Datum DecimalDatum(const Decimal& value) {
     if (const auto small = value.SmallCoefficient(); small && value.scale() <= 18)
         return pg::Call([&] {
@@ -138,7 +129,9 @@ std::optional<Value> ValueOf(const Trait& trait, const pg::Json& json) {
         if (trait.computed || !json.IsString()) return std::nullopt;
     }
     std::string text = json.ToText();
-    if (trait.kind == ValueKind::kText && trait.type == TEXTOID) return Value(std::move(text));
+    // Lists and counts of distinct values are of texts, whatever the column's own type.
+    if (trait.kind == ValueKind::kText && (trait.type == TEXTOID || trait.type == TEXTARRAYOID || trait.type == INT8OID))
+        return Value(std::move(text));
     const auto datum = FromText(trait.type, text);
     if (!datum) return std::nullopt;
     switch (trait.kind) {
@@ -148,11 +141,11 @@ std::optional<Value> ValueOf(const Trait& trait, const pg::Json& json) {
                                                  : int64_t{DatumGetInt64(*datum)});
         case ValueKind::kReal:
             return Value(trait.type == FLOAT4OID ? static_cast<double>(DatumGetFloat4(*datum)) : DatumGetFloat8(*datum));
-        case ValueKind::kDecimal: return Decimal::Parse(ToText(trait.type, *datum));
+        case ValueKind::kDecimal: return Decimal::Parse(pg::OutputText(trait.type, *datum));
         case ValueKind::kBoolean: return Value(int64_t{DatumGetBool(*datum)});
         case ValueKind::kDate: return Value(int64_t{DatumGetDateADT(*datum)});
         case ValueKind::kTime: return Value(int64_t{DatumGetTimestampTz(*datum)});
-        case ValueKind::kText: return Value(ToText(trait.type, *datum));
+        case ValueKind::kText: return Value(pg::OutputText(trait.type, *datum));
     }
     return std::nullopt;
 }

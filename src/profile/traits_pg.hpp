@@ -125,6 +125,8 @@ public:
     /// Brings the columns up to date with the state; which columns changed since it was read, ascending.
     /// Cheap if called again. The state column is written too.
     const std::vector<int>& Finish();
+    /// Copies what its columns point to, so that it outlives the rows and events it is made of.
+    void Detach();
     /// The state's bytes only, for when something in it changed that no column shows.
     void WriteState();
 

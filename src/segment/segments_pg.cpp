@@ -4,19 +4,11 @@
 #include <functional>
 #include <unordered_map>
 
-extern "C" {
-#include "utils/builtins.h"
-}
-
 namespace cdp::segment {
 
 namespace {
 
 constexpr size_t kBits = 64;
-
-std::string Quoted(const std::string& text) {
-    return pg::Call([&] { return quote_literal_cstr(text.c_str()); });
-}
 
 /// Places in an order in which each comes after those it refers to.
 std::vector<size_t> DependencyOrder(const std::vector<Segment>& segments, const std::vector<std::vector<int>>& reads) {
@@ -234,15 +226,6 @@ void Segments::Write(bool any_gone) {
     for (const auto& [segment_id, by] : growth)
         if (by != 0) sizes.Add({Int64GetDatum(segment_id), Int64GetDatum(by)});
     if (sizes.size() > 0) resize.Execute();
-}
-
-std::string Segments::BulkCondition(const pg::Condition& condition) {
-    return condition.Rewritten([](const pg::SpecialCall& call) {
-        if (call.function == "in_segment")
-            return "EXISTS (SELECT FROM cdp.segment_member m JOIN cdp.segment s USING (segment_id)"
-                   " WHERE m.profile_id = profile.profile_id AND s.name = " + Quoted(call.argument) + ")";
-        return "EXISTS (SELECT FROM cdp.identifier i WHERE i.profile_id = profile.profile_id AND i.type = " + Quoted(call.argument) + ")";
-    });
 }
 
 }  // namespace cdp::segment

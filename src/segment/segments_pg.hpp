@@ -46,9 +46,6 @@ public:
     /// of all segments.
     void Write(bool any_gone);
 
-    /// The condition as SQL over a row of `cdp.profile AS profile`, for computing membership in bulk.
-    static std::string BulkCondition(const pg::Condition& condition);
-
 private:
     struct Change {
         int64 profile_id;

@@ -1,0 +1,263 @@
+// pipeline/rebuild_pg.cpp: all derived state computed afresh, beside the live one: the law of equality, checked.
+#include <boost/pending/disjoint_sets.hpp>
+#include <map>
+#include <unordered_map>
+
+#include "collect/events_pg.hpp"
+#include "pipeline/batch_pg.hpp"
+#include "pipeline/definitions_pg.hpp"
+#include "profile/accounts_pg.hpp"
+#include "profile/history_pg.hpp"
+#include "profile/people_pg.hpp"
+#include "segment/fill_pg.hpp"
+
+using namespace cdp;
+
+namespace {
+
+constexpr long kRowsAFetch = 50'000;
+constexpr size_t kPeopleAWrite = 10'000;
+
+void Notice(const std::string& what) {
+    pg::Call([&] { ereport(NOTICE, (errmsg_internal("cdp.rebuild: %s", what.c_str()))); });
+}
+
+/// Whose every identifier is by the ledger alone: connected components of the links in force (Boost.Graph's
+/// disjoint sets). Makes cdp_fresh_identifier.
+void FreshIdentifiers() {
+    pg::Execute("CREATE TEMP TABLE cdp_fresh_identifier (identifier_id bigint, type text, profile_id bigint,"
+                " first_seen_at timestamptz, last_seen_at timestamptz) ON COMMIT DROP");
+    std::vector<int64> ids, profiles;
+    std::unordered_map<int64, int> place;
+    {
+        pg::Cursor cursor("SELECT identifier_id, profile_id FROM cdp.identifier ORDER BY identifier_id");
+        for (pg::Rows rows; !(rows = cursor.Fetch(kRowsAFetch)).empty();)
+            for (uint64 i = 0; i < rows.size(); ++i) {
+                place[rows.Int8(i, 1)] = static_cast<int>(ids.size());
+                ids.push_back(rows.Int8(i, 1));
+                profiles.push_back(rows.Int8(i, 2));
+            }
+    }
+    std::vector<int> rank(ids.size()), parent(ids.size());
+    for (size_t i = 0; i < ids.size(); ++i) parent[i] = static_cast<int>(i);
+    boost::disjoint_sets sets(rank.data(), parent.data());
+    {
+        pg::Cursor cursor("SELECT identifier_a, identifier_b FROM cdp.identity_link WHERE revoked_at IS NULL");
+        for (pg::Rows rows; !(rows = cursor.Fetch(kRowsAFetch)).empty();)
+            for (uint64 i = 0; i < rows.size(); ++i) {
+                const auto a = place.find(rows.Int8(i, 1)), b = place.find(rows.Int8(i, 2));
+                if (a != place.end() && b != place.end()) sets.union_set(a->second, b->second);
+            }
+    }
+    // A component keeps the lowest of its profiles' ids; no two keep the same.
+    std::map<int, int64> profile_of_root;
+    for (size_t i = 0; i < ids.size(); ++i) {
+        auto [entry, is_new] = profile_of_root.try_emplace(sets.find_set(static_cast<int>(i)), profiles[i]);
+        if (!is_new) entry->second = std::min(entry->second, profiles[i]);
+    }
+    std::unordered_map<int64, int> taken;
+    for (auto& [root, profile_id] : profile_of_root)
+        if (taken[profile_id]++ > 0) profile_id = collect::TakeIds("cdp.profile_id_seq", 1);
+
+    constexpr size_t kIdsAWrite = 100'000;
+    for (size_t begin = 0; begin < ids.size(); begin += kIdsAWrite) {
+        pg::StagedRows staged("cdp_fresh", {{"identifier_id", INT8OID}, {"profile_id", INT8OID}}, pg::StagedRows::kMany);
+        for (size_t i = begin; i < std::min(ids.size(), begin + kIdsAWrite); ++i)
+            staged.Add({Int64GetDatum(ids[i]), Int64GetDatum(profile_of_root[sets.find_set(static_cast<int>(i))])});
+        pg::Execute("INSERT INTO cdp_fresh_identifier (identifier_id, profile_id) SELECT * FROM cdp_fresh");
+    }
+    // When each was seen, by the events that carried it; one that only people linked by hand keeps its times.
+    pg::Execute(
+        "UPDATE cdp_fresh_identifier f SET type = i.type, first_seen_at = coalesce(s.first, i.first_seen_at),"
+        " last_seen_at = coalesce(s.last, i.last_seen_at)"
+        " FROM cdp.identifier i LEFT JOIN (SELECT identifier_id, min(occurred_at) AS first, max(occurred_at) AS last FROM ("
+        "   SELECT identifier_id, occurred_at FROM cdp.event"
+        "   UNION ALL SELECT unnest(linked_ids), occurred_at FROM cdp.event WHERE linked_ids IS NOT NULL) e GROUP BY 1) s"
+        " USING (identifier_id) WHERE f.identifier_id = i.identifier_id");
+    pg::Execute("CREATE UNIQUE INDEX ON cdp_fresh_identifier (identifier_id)");
+    pg::Execute("CREATE INDEX ON cdp_fresh_identifier (profile_id)");
+    pg::Execute("ANALYZE cdp_fresh_identifier");
+}
+
+/// Everybody from their events. Makes cdp_fresh_profile.
+void FreshProfiles(const pipeline::Definitions& definitions) {
+    const auto& traits = *definitions.traits;
+    pg::Execute("CREATE TEMP TABLE cdp_fresh_profile (LIKE cdp.profile INCLUDING DEFAULTS) ON COMMIT DROP");
+    std::unordered_map<int64, std::map<int, int64>> counts;
+    {
+        pg::Cursor cursor("SELECT f.profile_id, t.type_id::bigint, count(*) FROM cdp_fresh_identifier f"
+                          " JOIN cdp.identifier_type t ON t.name = f.type GROUP BY 1, 2");
+        for (pg::Rows rows; !(rows = cursor.Fetch(kRowsAFetch)).empty();)
+            for (uint64 i = 0; i < rows.size(); ++i) counts[rows.Int8(i, 1)][static_cast<int>(rows.Int8(i, 2))] = rows.Int8(i, 3);
+    }
+    std::deque<profile::Person> people;
+    pg::Scratch memory;
+    const auto write = [&] {
+        profile::People::Insert(traits, people, "cdp_fresh_profile");
+        people.clear();
+        memory.Reset();
+    };
+    const auto add = [&](int64 profile_id, std::span<const profile::EventRow> events) {
+        auto& person = people.emplace_back(traits, profile_id);
+        const profile::FilterResults filters(traits, events);
+        for (size_t i = 0; i < events.size(); ++i) person.Add(events[i], i, filters);
+        if (const auto known = counts.find(profile_id); known != counts.end()) {
+            for (const auto& [type, count] : known->second) person.state().SetIdentifierCount(type, count);
+            counts.erase(known);
+        }
+        // The row must outlive the person's events.
+        const pg::Scratch::Use use(memory);
+        person.Finish();
+        person.Detach();
+        if (people.size() == kPeopleAWrite) write();
+    };
+    profile::ForEachPersonsEvents("cdp_fresh_identifier", "true", add);
+    // People of whom no event is kept.
+    auto eventless = std::move(counts);
+    for (const auto& entry : eventless) {
+        counts[entry.first] = entry.second;
+        add(entry.first, {});
+    }
+    if (!people.empty()) write();
+    pg::Execute("CREATE UNIQUE INDEX ON cdp_fresh_profile (profile_id)");
+    pg::Execute("ANALYZE cdp_fresh_profile");
+}
+
+void FreshAccounts() {
+    pg::Execute("CREATE TEMP TABLE cdp_fresh_account (LIKE cdp.account) ON COMMIT DROP");
+    profile::RebuildAccounts("cdp_fresh_account");
+    pg::Execute("CREATE TEMP TABLE cdp_fresh_account_member ON COMMIT DROP AS"
+                " SELECT f.profile_id, e.group_id, min(e.occurred_at) AS since FROM cdp.event e JOIN cdp_fresh_identifier f USING (identifier_id)"
+                " WHERE e.type = 'group' GROUP BY 1, 2");
+}
+
+void FreshMembers(const pipeline::Definitions& definitions) {
+    pg::Execute("CREATE TEMP TABLE cdp_fresh_member (profile_id bigint, segment_id bigint, PRIMARY KEY (profile_id, segment_id)) ON COMMIT DROP");
+    for (const auto& segment : definitions.segments->all()) {
+        pg::StagedRows staged("cdp_fresh", {{"profile_id", INT8OID}}, pg::StagedRows::kMany);
+        {
+            pg::Execute("GRANT SELECT ON cdp_fresh_profile, cdp_fresh_member, cdp_fresh_identifier TO PUBLIC");
+            const pg::ActAs owner(segment.condition->owner(), true);
+            pg::Cursor cursor(segment::MembersQuery(*segment.condition, "cdp_fresh_profile", "cdp_fresh_member", "cdp_fresh_identifier"));
+            for (pg::Rows rows; !(rows = cursor.Fetch(kRowsAFetch)).empty();)
+                for (uint64 i = 0; i < rows.size(); ++i) staged.Add({*rows.Get(i, 1)});
+        }
+        pg::Execute("INSERT INTO cdp_fresh_member SELECT profile_id, $1 FROM cdp_fresh", {pg::Int8(segment.segment_id)});
+    }
+}
+
+/// A table of derived state, its fresh counterpart, and how to put the one in the other's place.
+struct Comparison {
+    const char* table;
+    std::string key;                     // columns of the primary key
+    std::string columns;                 // that are compared, beside the key
+    std::string fresh;
+    std::string carried;                 // columns taken over on repair though not compared
+};
+
+int64 Compare(const Comparison& c, bool repair, const std::string& inserted_columns, const std::string& inserted_values) {
+    const std::string live = std::string("cdp.") + c.table;
+    const auto tuple = [](const char* alias, const std::string& columns) {
+        std::string result;
+        for (size_t from = 0; from <= columns.size();) {
+            const size_t comma = std::min(columns.find(", ", from), columns.size());
+            result += (result.empty() ? "" : ", ") + std::string(alias) + "." + columns.substr(from, comma - from);
+            from = comma + 2;
+        }
+        return "(" + result + ")";
+    };
+    const std::string differs = c.columns.empty() ? "false" : "ROW" + tuple("l", c.columns) + " IS DISTINCT FROM ROW" + tuple("f", c.columns);
+    const std::string join = live + " l FULL JOIN " + c.fresh + " f USING (" + c.key + ")";
+    const std::string first_key = c.key.substr(0, c.key.find(','));
+    const int64 differing = pg::Query("SELECT count(*) FROM " + join + " WHERE l." + first_key + " IS NULL OR f." + first_key + " IS NULL OR " + differs).Int8(0, 1);
+    if (!repair || differing == 0) return differing;
+    const std::string same_key = tuple("l", c.key) + " = " + tuple("f", c.key);
+    pg::Execute("DELETE FROM " + live + " l WHERE NOT EXISTS (SELECT FROM " + c.fresh + " f WHERE " + same_key + ")");
+    if (!c.columns.empty()) {
+        const std::string all = c.columns + (c.carried.empty() ? "" : ", " + c.carried);
+        pg::Execute("UPDATE " + live + " l SET (" + all + ") = ROW" + tuple("f", all) + " FROM " + c.fresh + " f WHERE " + same_key + " AND " + differs);
+    }
+    pg::Execute("INSERT INTO " + live + " (" + inserted_columns + ") SELECT " + inserted_values + " FROM " + c.fresh +
+                " f WHERE NOT EXISTS (SELECT FROM " + live + " l WHERE " + same_key + ")");
+    return differing;
+}
+
+/// How many profiles remember something else than their events give; memberships, which cdp.segment_member has, and
+/// traits that are dropped do not count. With `repair`, they remember what is right.
+int64 CompareStates(const profile::Traits& traits, bool repair) {
+    const auto core = [&](Datum bytes) {
+        profile::ProfileState state(pg::Bytes(bytes));
+        state.memberships().clear();
+        state.membership_epoch() = 0;
+        return state.Write([&](int trait_id) { return traits.Find(trait_id) != nullptr; });
+    };
+    pg::StagedRows wrong("cdp_wrong_state", {{"profile_id", INT8OID}}, pg::StagedRows::kMany);
+    {
+        pg::Cursor cursor("SELECT profile_id, l.state, f.state FROM cdp.profile l JOIN cdp_fresh_profile f USING (profile_id)");
+        for (pg::Rows rows; !(rows = cursor.Fetch(kRowsAFetch)).empty();)
+            for (uint64 i = 0; i < rows.size(); ++i) {
+                const auto live = rows.Get(i, 2), fresh = rows.Get(i, 3);
+                if (!live || core(*live) != core(*fresh)) wrong.Add({*rows.Get(i, 1)});
+            }
+    }
+    if (repair && wrong.size() > 0)
+        pg::Execute("UPDATE cdp.profile l SET state = f.state FROM cdp_fresh_profile f JOIN cdp_wrong_state USING (profile_id)"
+                    " WHERE l.profile_id = f.profile_id");
+    return static_cast<int64>(wrong.size());
+}
+
+}  // namespace
+
+CDP_FUNCTION(cdp_rebuild)  // cdp.rebuild(repair boolean) → TABLE(table_name, differing)
+{
+    const bool repair = !PG_ARGISNULL(0) && PG_GETARG_BOOL(0);
+    pg::TableResult result(fcinfo);
+    const pg::Spi spi;
+    const pg::ActAs owner(pg::ExtensionOwner());
+    pipeline::Lock();
+    const auto& definitions = pipeline::Current();
+    const auto report = [&](const char* table, int64 differing) { result.Add({pg::TextDatum(table), Int64GetDatum(differing)}); };
+
+    Notice("identities from the ledger");
+    FreshIdentifiers();
+    report("identifier", Compare({"identifier", "identifier_id", "profile_id, first_seen_at, last_seen_at", "cdp_fresh_identifier", ""},
+                                 repair, "identifier_id", "identifier_id"));
+    Notice("profiles from their events");
+    FreshProfiles(definitions);
+    std::string columns, all = "profile_id";
+    for (const int column : definitions.traits->statements().columns) {
+        if (column == profile::kProfileId) continue;
+        const std::string name = pg::Call([&] { return quote_identifier(NameStr(TupleDescAttr(definitions.traits->descriptor(), column)->attname)); });
+        if (column != profile::kState) columns += (columns.empty() ? "" : ", ") + name;
+        all += ", " + name;
+    }
+    report("profile", Compare({"profile", "profile_id", columns, "cdp_fresh_profile", ""}, repair, all, all));
+    report("profile.state", CompareStates(*definitions.traits, repair));
+    Notice("accounts");
+    FreshAccounts();
+    report("account", Compare({"account", "group_id", "traits, first_seen_at, last_seen_at, state", "cdp_fresh_account", ""}, repair,
+                              "group_id, traits, first_seen_at, last_seen_at, state", "group_id, traits, first_seen_at, last_seen_at, state"));
+    report("account_member", Compare({"account_member", "profile_id, group_id", "since", "cdp_fresh_account_member", ""}, repair,
+                                     "profile_id, group_id, since", "profile_id, group_id, since"));
+    Notice("segments");
+    FreshMembers(definitions);
+    if (repair)
+        pg::Execute("INSERT INTO cdp.segment_transition (profile_id, segment_id, entered, at, cause)"
+                    " SELECT profile_id, segment_id, l.profile_id IS NULL, now(), 'rebuild'"
+                    " FROM cdp.segment_member l FULL JOIN cdp_fresh_member f USING (profile_id, segment_id)"
+                    " WHERE l.profile_id IS NULL OR f.profile_id IS NULL");
+    const int64 members = Compare({"segment_member", "profile_id, segment_id", "", "cdp_fresh_member", ""}, repair,
+                                  "profile_id, segment_id, entered_at", "profile_id, segment_id, now()");
+    report("segment_member", members);
+    // Memberships are remembered in the profiles' states too; a new epoch makes everybody look them up again.
+    const int64 sizes = pg::Query("SELECT count(*) FROM cdp.segment s WHERE size <> (SELECT count(*) FROM cdp_fresh_member f WHERE f.segment_id = s.segment_id)").Int8(0, 1);
+    report("segment", sizes);
+    if (repair)
+        pg::Execute("UPDATE cdp.segment s SET size = (SELECT count(*) FROM cdp_fresh_member f WHERE f.segment_id = s.segment_id),"
+                    " filled_epoch = nextval('cdp.segment_epoch_seq')");
+    const auto destinations = pg::Query("SELECT table_name, differing FROM cdp.destination_difference($1)", {pg::Bool(repair)});
+    for (uint64 i = 0; i < destinations.size(); ++i) report(destinations.Text(i, 1).c_str(), destinations.Int8(i, 2));
+    pg::Execute("DROP TABLE cdp_fresh_identifier, cdp_fresh_profile, cdp_fresh_account, cdp_fresh_account_member, cdp_fresh_member");
+    pipeline::TouchConfiguration();
+    return result.Done();
+}

@@ -1,0 +1,198 @@
+// segment/segment_pg.cpp: SQL's doors to segment/.
+#include "pipeline/batch_pg.hpp"
+#include "pipeline/definitions_pg.hpp"
+#include "profile/people_pg.hpp"
+#include "segment/fill_pg.hpp"
+
+extern "C" {
+#include "utils/acl.h"
+}
+
+using namespace cdp;
+
+namespace {
+
+std::string TextArg(FunctionCallInfo fcinfo, int i) {
+    return PG_ARGISNULL(i) ? std::string() : std::string(pg::Bytes(PG_GETARG_DATUM(i)));
+}
+
+/// The segment of that name. Throws if there is none, or if `caller` may not change it.
+const segment::Segment& Owned(const pipeline::Definitions& definitions, const std::string& name, Oid caller) {
+    const auto* segment = definitions.segments->Named(name);
+    if (segment == nullptr) throw Error(sqlstate::undefined_object, "segment \"" + name + "\" does not exist");
+    const bool allowed = pg::Call([&] {
+        return has_privs_of_role(caller, segment->condition->owner()) ||
+               has_privs_of_role(caller, get_role_oid("cdp_admin", false));
+    });
+    if (!allowed)
+        throw Error(sqlstate::insufficient_privilege, "must be owner of segment \"" + name + "\"");
+    return *segment;
+}
+
+/// Fills the segments that refer to `place`, and those that refer to them, in order.
+void FillDependents(const pipeline::Definitions& definitions, const std::string& name) {
+    const auto& all = definitions.segments->all();
+    std::vector<char> dependent(all.size());
+    for (size_t i = 0; i < all.size(); ++i) dependent[i] = all[i].name == name;
+    for (size_t i = 0; i < all.size(); ++i)
+        for (const int other : all[i].reads_segments)
+            if (dependent[other] && !dependent[i]) {
+                dependent[i] = 1;
+                segment::Fill(all[i], false, "alter");
+            }
+}
+
+/// Destinations that send who entered or left, since this transaction's transitions.
+void SendChanges() {
+    pg::StagedRows touched("cdp_touched", {{"profile_id", INT8OID}}, pg::StagedRows::kMany);
+    const auto rows = pg::Query("SELECT DISTINCT profile_id FROM cdp.segment_transition WHERE xmin = pg_current_xact_id()::xid ORDER BY 1");
+    for (uint64 i = 0; i < rows.size(); ++i) touched.Add({*rows.Get(i, 1)});
+}
+
+}  // namespace
+
+CDP_FUNCTION(cdp_only_in_condition)  // cdp.in_segment(name), cdp.has_identifier(type)
+{
+    throw Error(sqlstate::feature_not_supported, "this function has a value in a segment's condition only")
+        .Hint("Query cdp.segment_member, cdp.identifier or the views in schema cdp_segment instead.");
+}
+
+CDP_FUNCTION(cdp_create_segment)  // cdp.create_segment(name, definition, description, refresh) → bigint
+{
+    const Oid caller = GetUserId();
+    const std::string name = TextArg(fcinfo, 0), definition = TextArg(fcinfo, 1);
+    const pg::Spi spi;
+    const pg::ActAs owner(pg::ExtensionOwner());
+    pipeline::Lock();
+    if (name.empty() || name.size() >= NAMEDATALEN)
+        throw Error(sqlstate::invalid_parameter_value, "invalid name of a segment: \"" + name + "\"")
+            .Hint("It is the name of a view: 1 to 63 bytes.");
+    if (PG_ARGISNULL(1)) throw Error("22004", "the definition of a segment must not be null");
+    if (!PG_ARGISNULL(3))
+        throw Error(sqlstate::feature_not_supported, "segments that are recomputed from time to time are not supported in this version");
+    if (pipeline::Current().segments->Named(name) != nullptr)
+        throw Error(sqlstate::duplicate_object, "segment \"" + name + "\" already exists").Hint("Change it with cdp.alter_segment.");
+    pg::Execute("INSERT INTO cdp.segment (segment_id, name, definition, description, owner, filled_epoch)"
+                " VALUES (nextval('cdp.segment_id_seq'), $1, $2, $3, $4, 0)",
+                {pg::Text(name), pg::Text(definition),
+                 PG_ARGISNULL(2) ? pg::Null(TEXTOID) : pg::Value(TEXTOID, PG_GETARG_DATUM(2)),
+                 pg::Text(pg::Call([&] { return GetUserNameFromId(caller, false); }))});
+    pipeline::TouchConfiguration();
+    const auto size = segment::Fill(*pipeline::Current().segments->Named(name), true, "create").entered;
+    pipeline::TouchConfiguration();
+    pg::Query("SELECT cdp.refresh_views()");
+    PG_RETURN_INT64(size);
+}
+
+CDP_FUNCTION(cdp_alter_segment)  // cdp.alter_segment(name, definition) → TABLE(entered, left_)
+{
+    const Oid caller = GetUserId();
+    const std::string name = TextArg(fcinfo, 0);
+    pg::TableResult result(fcinfo);
+    const pg::Spi spi;
+    const pg::ActAs owner(pg::ExtensionOwner());
+    pipeline::Lock();
+    const auto& old = Owned(pipeline::Current(), name, caller);
+    pg::Execute("UPDATE cdp.segment SET definition = $2, owner = $3, altered_at = now() WHERE segment_id = $1",
+                {pg::Int8(old.segment_id), pg::Value(TEXTOID, PG_GETARG_DATUM(1)),
+                 pg::Text(pg::Call([&] { return GetUserNameFromId(caller, false); }))});
+    pipeline::TouchConfiguration();
+    const auto& definitions = pipeline::Current();
+    const auto difference = segment::Fill(*definitions.segments->Named(name), false, "alter");
+    FillDependents(definitions, name);
+    SendChanges();
+    pipeline::TouchConfiguration();
+    result.Add({Int64GetDatum(difference.entered), Int64GetDatum(difference.left)});
+    return result.Done();
+}
+
+CDP_FUNCTION(cdp_drop_segment)  // cdp.drop_segment(name) → void
+{
+    const Oid caller = GetUserId();
+    const std::string name = TextArg(fcinfo, 0);
+    const pg::Spi spi;
+    const pg::ActAs owner(pg::ExtensionOwner());
+    pipeline::Lock();
+    const auto& definitions = pipeline::Current();
+    const auto& segment = Owned(definitions, name, caller);
+    const auto& all = definitions.segments->all();
+    for (const auto& other : all)
+        for (const int read : other.reads_segments)
+            if (&all[read] == &segment)
+                throw Error(sqlstate::dependent_objects_still_exist, "segment \"" + name + "\" is in use")
+                    .Detail("Segment \"" + other.name + "\" refers to it.").Hint("Drop or alter that first.");
+    const auto destination = pg::Query("SELECT name FROM cdp.destination WHERE segment = $1 ORDER BY 1 LIMIT 1", {pg::Text(name)});
+    if (!destination.empty())
+        throw Error(sqlstate::dependent_objects_still_exist, "segment \"" + name + "\" is in use")
+            .Detail("Destination \"" + destination.Text(0, 1) + "\" sends it.").Hint("Drop that first.");
+    const auto id = pg::Int8(segment.segment_id);
+    pg::Execute("DROP VIEW IF EXISTS cdp_segment." + std::string(pg::Call([&] { return quote_identifier(name.c_str()); })));
+    pg::Execute("DELETE FROM cdp.segment_member WHERE segment_id = $1", {id});
+    pg::Execute("DELETE FROM cdp.segment_transition WHERE segment_id = $1", {id});
+    pg::Execute("DELETE FROM cdp.segment WHERE segment_id = $1", {id});
+    pipeline::TouchConfiguration();
+    PG_RETURN_VOID();
+}
+
+CDP_FUNCTION(cdp_preview_segment)  // cdp.preview_segment(definition) → TABLE(size, sample)
+{
+    const Oid caller = GetUserId();
+    pg::TableResult result(fcinfo);
+    const pg::Spi spi;
+    const pg::ActAs owner(pg::ExtensionOwner());
+    const auto traits = profile::Traits::Load();
+    const pg::Condition condition(TextArg(fcinfo, 0), "the definition", traits->profile_table(), "profile", caller, segment::kSpecialCalls);
+    const std::string members = segment::MembersQuery(condition);
+    const pg::ActAs as_caller(caller, true);
+    const auto rows = pg::Query("WITH member AS (" + members + ") SELECT (SELECT count(*) FROM member),"
+                                " coalesce((SELECT array_agg(profile_id) FROM (SELECT profile_id FROM member ORDER BY profile_id LIMIT 10) s), '{}')",
+                                {}, true);
+    result.Add({*rows.Get(0, 1), *rows.Get(0, 2)});
+    return result.Done();
+}
+
+CDP_FUNCTION(cdp_explain_segment)  // cdp.explain_segment(name, profile_id) → TABLE(condition, value, holds)
+{
+    const std::string name = TextArg(fcinfo, 0);
+    pg::TableResult result(fcinfo);
+    const pg::Spi spi;
+    const pg::ActAs owner(pg::ExtensionOwner());
+    const auto& definitions = pipeline::Current();
+    const auto* segment = definitions.segments->Named(name);
+    if (segment == nullptr) throw Error(sqlstate::undefined_object, "segment \"" + name + "\" does not exist");
+    const auto& traits = *definitions.traits;
+    const auto living = pg::Query(
+        "SELECT coalesce((SELECT profile_id FROM cdp.profile_alias WHERE alias_id = $1), $1)", {pg::Int8(PG_GETARG_INT64(1))});
+    profile::People people(traits);
+    people.Want(living.Int8(0, 1));
+    if (pg::Query("SELECT FROM cdp.profile WHERE profile_id = $1", {pg::Int8(living.Int8(0, 1))}).empty())
+        throw Error(sqlstate::undefined_object, "profile " + std::to_string(PG_GETARG_INT64(1)) + " does not exist");
+    people.Load();
+    auto& person = people.loaded().front().second;
+
+    auto parts = segment->condition->Parts();
+    if (parts.size() != 1) parts.push_back(segment->condition->text());
+    for (const auto& part : parts) {
+        pg::Condition condition(part, "the condition", traits.profile_table(), "profile", segment->condition->owner(), segment::kSpecialCalls);
+        const auto& specials = condition.specials();
+        const pg::Condition::Row row{person.values(), person.nulls()};
+        std::vector<char> holds;
+        condition.Evaluate({&row, 1}, [&](size_t, size_t k) {
+            const char* query = specials[k].function == "in_segment"
+                ? "SELECT EXISTS (SELECT FROM cdp.segment_member m JOIN cdp.segment s USING (segment_id) WHERE m.profile_id = $1 AND s.name = $2)"
+                : "SELECT EXISTS (SELECT FROM cdp.identifier i WHERE i.profile_id = $1 AND i.type = $2)";
+            return pg::Query(query, {pg::Int8(person.profile_id()), pg::Text(specials[k].argument)}).Bool(0, 1);
+        }, &holds);
+        std::string value;
+        for (const int column : condition.columns()) {
+            if (column <= 0) continue;
+            const auto* attribute = TupleDescAttr(traits.descriptor(), column - 1);
+            const auto text = person.nulls()[column - 1] ? std::string("NULL") : pg::OutputText(attribute->atttypid, person.values()[column - 1]);
+            value += (value.empty() ? "" : ", ") + std::string(NameStr(attribute->attname)) + " = " + text;
+        }
+        const Datum values[] = {pg::TextDatum(part), pg::TextDatum(value), BoolGetDatum(holds[0])};
+        const bool nulls[] = {false, value.empty(), false};
+        result.Add(values, nulls);
+    }
+    return result.Done();
+}
