@@ -50,8 +50,7 @@ void Ledger::Record(const collect::InboxMessage& message, int64 event_id, std::s
     }
     const int64 strongest = entries[kept.front().identifier].identifier_id;
     for (const Candidate& candidate : kept.subspan(1))
-        links_.try_emplace({strongest, entries[candidate.identifier].identifier_id},
-                           Link{std::string(message.message_id), event_id, message.occurred_at});
+        links_.push_back({strongest, entries[candidate.identifier].identifier_id, message.message_id, event_id, message.occurred_at});
     for (const Candidate& candidate : carried.subspan(joined.kept)) {
         auto [entry, is_new] = conflicts_.try_emplace(
             {strongest, candidate.identifier},
@@ -97,28 +96,29 @@ void Ledger::WriteIdentifiers(BatchIdentifiers& identifiers, Resolver& resolver,
 
 void Ledger::WriteLinks() {
     if (links_.empty()) return;
-    pg::StagedRows staged("cdp_batch_link", {{"identifier_a", INT8OID}, {"identifier_b", INT8OID}, {"message_id", TEXTOID},
-                                             {"event_id", INT8OID}, {"linked_at", TIMESTAMPTZOID}});
-    for (const auto& [pair, link] : links_) {
-        const Datum message_id = pg::TextDatum(link.message_id);
-        staged.Add({Int64GetDatum(pair.first), Int64GetDatum(pair.second), message_id, Int64GetDatum(link.event_id),
-                    TimestampTzGetDatum(link.at)});
-        pfree(DatumGetPointer(message_id));
-    }
     // Each pair once: the first message that carried it is the reason.
-    static pg::Statement find(
-        "SELECT b.identifier_a, b.identifier_b FROM cdp_batch_link b JOIN cdp.identity_link l"
-        " ON l.identifier_a = b.identifier_a AND l.identifier_b = b.identifier_b AND l.cause = 'message'");
-    const auto known = find.Query();
-    for (uint64 i = 0; i < known.size(); ++i) links_.erase({known.Int8(i, 1), known.Int8(i, 2)});
+    const auto pair = [](const Link& link) { return std::pair(link.a, link.b); };
+    std::stable_sort(links_.begin(), links_.end(), [&](const Link& x, const Link& y) { return pair(x) < pair(y); });
+    links_.erase(std::unique(links_.begin(), links_.end(), [&](const Link& x, const Link& y) { return pair(x) == pair(y); }), links_.end());
+    {
+        pg::StagedRows staged("cdp_batch_pair", {{"place", INT4OID}, {"identifier_a", INT8OID}, {"identifier_b", INT8OID}});
+        for (size_t i = 0; i < links_.size(); ++i)
+            staged.Add({Int32GetDatum(static_cast<int32>(i)), Int64GetDatum(links_[i].a), Int64GetDatum(links_[i].b)});
+        static pg::Statement find(
+            "SELECT b.place FROM cdp_batch_pair b JOIN cdp.identity_link l"
+            " ON l.identifier_a = b.identifier_a AND l.identifier_b = b.identifier_b AND l.cause = 'message'");
+        const auto known = find.Query();
+        for (uint64 i = 0; i < known.size(); ++i) links_[DatumGetInt32(*known.Get(i, 1))].event_id = 0;
+        std::erase_if(links_, [](const Link& link) { return link.event_id == 0; });
+    }
     if (links_.empty()) return;
-
+    std::sort(links_.begin(), links_.end(), [](const Link& x, const Link& y) { return std::tie(x.event_id, x.b) < std::tie(y.event_id, y.b); });
     pg::StagedRows fresh("cdp_batch_new_link", {{"link_id", INT8OID}, {"identifier_a", INT8OID}, {"identifier_b", INT8OID},
                                                 {"message_id", TEXTOID}, {"event_id", INT8OID}, {"linked_at", TIMESTAMPTZOID}});
     int64 id = collect::TakeIds("cdp.identity_link_id_seq", static_cast<int64>(links_.size()));
-    for (const auto& [pair, link] : links_) {
+    for (const Link& link : links_) {
         const Datum message_id = pg::TextDatum(link.message_id);
-        fresh.Add({Int64GetDatum(id++), Int64GetDatum(pair.first), Int64GetDatum(pair.second), message_id,
+        fresh.Add({Int64GetDatum(id++), Int64GetDatum(link.a), Int64GetDatum(link.b), message_id,
                    Int64GetDatum(link.event_id), TimestampTzGetDatum(link.at)});
         pfree(DatumGetPointer(message_id));
     }

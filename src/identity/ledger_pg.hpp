@@ -40,9 +40,9 @@ public:
 
 private:
     struct Link {
-        std::string message_id;
-        int64 event_id;
-        int64 at;
+        int64 a, b;  // identifiers, the stronger first
+        std::string_view message_id;
+        int64 event_id, at;
     };
     struct Conflict {
         int limit_type;
@@ -54,7 +54,7 @@ private:
     void WriteConflicts(BatchIdentifiers& identifiers);
     void WriteAliases(Resolver& resolver, const StagedMerges& merges);
 
-    std::map<std::pair<int64, int64>, Link> links_;          // by identifiers, the stronger first
+    std::vector<Link> links_;                                // in processing order
     std::map<std::pair<int64, int>, Conflict> conflicts_;    // by identifier and the entry that was left out
 };
 

@@ -1,6 +1,8 @@
 // identity/rules_pg.cpp: see rules_pg.hpp.
 #include "identity/rules_pg.hpp"
 
+#include <xxhash.h>
+
 #include "identity/blocked.hpp"
 #include "identity/phone.hpp"
 #include "pg/settings.hpp"
@@ -99,38 +101,59 @@ std::optional<std::string> Rules::Normalise(int type, std::string_view value) co
     return std::nullopt;
 }
 
-std::optional<collect::Refusal> BatchIdentifiers::Add(int type, std::string_view value,
-                                                      std::vector<Candidate>* candidates) {
-    if (type < 0 || collect::IsBlank(value)) return std::nullopt;
-    const auto& name = rules_.types()[type].name;
-    if (value.size() > collect::kLongestIdentifier && collect::Characters(value) > collect::kLongestIdentifier)
-        return collect::Refusal{name + " is too long", std::to_string(collect::Characters(value)) + " characters; at most " +
-                                                           std::to_string(collect::kLongestIdentifier) + " are allowed"};
-    key_.assign(name).append(1, '\0').append(value);
-    auto [raw, is_new] = raw_.try_emplace(key_, -1);
-    if (is_new) {
-        if (const auto normal = rules_.Normalise(type, value)) {
-            key_.assign(name).append(1, '\0').append(*normal);
-            const auto [entry, fresh] = index_.try_emplace(key_, static_cast<int>(entries_.size()));
-            if (fresh) entries_.push_back({type, *normal});
-            raw->second = entry->second;
+BatchIdentifiers::BatchIdentifiers(const Rules& rules, size_t messages) : rules_(rules) {
+    index_.reserve(messages);
+    entries_.reserve(messages);
+}
+
+size_t BatchIdentifiers::Hash::operator()(const Key& key) const {
+    return XXH3_64bits_withSeed(key.value.data(), key.value.size(), static_cast<XXH64_hash_t>(key.type));
+}
+
+int BatchIdentifiers::EntryOf(int type, std::string_view value) {
+    if (rules_.TakesAsWritten(type)) {
+        const auto [known, is_new] = index_.try_emplace({type, value}, -1);
+        if (is_new && rules_.Normalise(type, value)) {
+            known->second = static_cast<int>(entries_.size());
+            entries_.push_back({type, value});
         }
+        return known->second;
     }
-    const int identifier = raw->second;
+    const auto [written, is_new] = written_.try_emplace({type, value}, -1);
+    if (!is_new) return written->second;
+    if (auto normal = rules_.Normalise(type, value)) {
+        const auto [known, fresh] = index_.try_emplace({type, Keep(std::move(*normal))}, static_cast<int>(entries_.size()));
+        if (fresh) entries_.push_back({type, known->first.value});
+        written->second = known->second;
+    }
+    return written->second;
+}
+
+std::optional<collect::Refusal> BatchIdentifiers::Add(int type, std::string_view value, std::vector<Candidate>* candidates, size_t first) {
+    if (type < 0 || collect::IsBlank(value)) return std::nullopt;
+    if (value.size() > collect::kLongestIdentifier && collect::Characters(value) > collect::kLongestIdentifier)
+        return collect::Refusal{rules_.types()[type].name + " is too long",
+                                std::to_string(collect::Characters(value)) + " characters; at most " +
+                                    std::to_string(collect::kLongestIdentifier) + " are allowed"};
+    const int identifier = EntryOf(type, value);
     if (identifier < 0) return std::nullopt;
-    for (const Candidate& known : *candidates)
-        if (known.identifier == identifier) return std::nullopt;
-    candidates->push_back({identifier, type, {}});
+    for (size_t i = first; i < candidates->size(); ++i)
+        if ((*candidates)[i].identifier == identifier) return std::nullopt;
+    candidates->push_back({identifier, type, entries_[identifier].value});
     return std::nullopt;
 }
 
-std::optional<collect::Refusal> BatchIdentifiers::Extract(const collect::InboxMessage& m,
-                                                          std::vector<Candidate>* candidates) {
-    candidates->clear();
-    if (auto refusal = Add(rules_.user_id(), m.user_id, candidates)) return refusal;
-    if (auto refusal = Add(rules_.anonymous_id(), m.anonymous_id, candidates)) return refusal;
+std::optional<collect::Refusal> BatchIdentifiers::Extract(const collect::InboxMessage& m, std::vector<Candidate>* candidates) {
+    const size_t first = candidates->size();
+    const auto add = [&](int type, std::string_view value) { return Add(type, value, candidates, first); };
+    const auto add_json = [&](int type, const pg::Json& value) {
+        if (value.IsString()) return add(type, value.String());
+        return value.IsNumber() ? add(type, Keep(value.NumberText())) : std::nullopt;
+    };
+    if (auto refusal = add(rules_.user_id(), m.user_id)) return refusal;
+    if (auto refusal = add(rules_.anonymous_id(), m.anonymous_id)) return refusal;
     if (m.type == "alias")
-        if (auto refusal = Add(rules_.anonymous_id(), m.previous_id, candidates)) return refusal;
+        if (auto refusal = add(rules_.anonymous_id(), m.previous_id)) return refusal;
     if (m.context == 0 && m.traits == 0 && m.properties == 0) return std::nullopt;
 
     const pg::Json context = m.context ? pg::Json(m.context) : pg::Json();
@@ -140,18 +163,19 @@ std::optional<collect::Refusal> BatchIdentifiers::Extract(const collect::InboxMe
     for (size_t type = 0; type < rules_.types().size(); ++type) {
         for (const auto& path : rules_.types()[type].paths) {
             const pg::Json& root = path[0] == "traits" ? traits : path[0] == "context" ? context : properties;
+            if (path.size() < 2 || !root.IsObject()) continue;
             std::optional<pg::Json> found = root;
             for (size_t i = 1; i < path.size() && found; ++i) found = found->Find(path[i]);
-            if (!found || path.size() < 2 || !(found->IsString() || found->IsNumber())) continue;
-            if (auto refusal = Add(static_cast<int>(type), found->ToText(), candidates)) return refusal;
+            if (!found) continue;
+            if (auto refusal = add_json(static_cast<int>(type), *found)) return refusal;
         }
     }
     if (const auto external = context.Find("externalIds"))
         for (uint32 i = 0; i < external->ArraySize(); ++i) {
             const pg::Json element = external->Element(i);
             const auto type = element.Find("type"), id = element.Find("id");
-            if (!type || !id || !type->IsString() || !(id->IsString() || id->IsNumber())) continue;
-            if (auto refusal = Add(rules_.TypeNamed(type->String()), id->ToText(), candidates)) return refusal;
+            if (!type || !id || !type->IsString()) continue;
+            if (auto refusal = add_json(rules_.TypeNamed(type->String()), *id)) return refusal;
         }
     return std::nullopt;
 }

@@ -1,6 +1,7 @@
 // identity/rules_pg.hpp: identifier types as configured, and a message's identifiers by them.
 #pragma once
 
+#include <deque>
 #include <unordered_map>
 
 #include "collect/inbox_pg.hpp"
@@ -31,6 +32,8 @@ public:
 
     /// The value as it identifies; nothing if it is blank, blocked or cannot be normalised.
     std::optional<std::string> Normalise(int type, std::string_view value) const;
+    /// Whether values of the type identify as they are written, if at all.
+    bool TakesAsWritten(int type) const { return types_[type].normaliser == Normaliser::kNone; }
 
 private:
     bool IsBlocked(int type, std::string_view value) const;
@@ -46,17 +49,18 @@ class BatchIdentifiers {
 public:
     struct Entry {
         int type;
-        std::string value;
+        std::string_view value;  // normalised; lives as long as the batch
         int64 identifier_id = 0;  // 0: not in the database
         int64 profile_id = 0;     //   whom it belonged to before the batch
         int64 first_seen = 0, last_seen = 0;
         bool is_new = false, seen_changed = false;
     };
 
-    explicit BatchIdentifiers(const Rules& rules) : rules_(rules) {}
+    /// For about `messages` messages, whose texts live as long as this.
+    BatchIdentifiers(const Rules& rules, size_t messages);
 
-    /// The message's candidates, each distinct identifier once. Throws away what is blocked, blank or of an
-    /// unknown type. A value over 200 characters makes it a refusal.
+    /// Appends the message's candidates, each distinct identifier once. Throws away what is blocked, blank or of
+    /// an unknown type. A value over 200 characters makes it a refusal.
     std::optional<collect::Refusal> Extract(const collect::InboxMessage& message, std::vector<Candidate>* candidates);
 
     /// Fills in what the database knows of the entries.
@@ -66,13 +70,27 @@ public:
     const Rules& rules() const { return rules_; }
 
 private:
-    std::optional<collect::Refusal> Add(int type, std::string_view value, std::vector<Candidate>* candidates);
+    struct Key {
+        int type;
+        std::string_view value;
+        bool operator==(const Key&) const = default;
+    };
+    struct Hash {
+        size_t operator()(const Key& key) const;
+    };
+    using Index = std::unordered_map<Key, int, Hash>;
+
+    std::optional<collect::Refusal> Add(int type, std::string_view value, std::vector<Candidate>* candidates, size_t first);
+    /// The entry of a value as a message writes it, or -1 if that identifies nobody.
+    int EntryOf(int type, std::string_view value);
+    /// The text as long as the batch lives.
+    std::string_view Keep(std::string text) { return kept_.emplace_back(std::move(text)); }
 
     const Rules& rules_;
     std::vector<Entry> entries_;
-    std::unordered_map<std::string, int> index_;  // type name and normalised value
-    std::unordered_map<std::string, int> raw_;    // type name and value as written; -1: identifies nobody
-    std::string key_;
+    Index index_;                  // normalised values; -1: identifies nobody
+    Index written_;                // values as messages write them, of types that are normalised
+    std::deque<std::string> kept_;
 };
 
 }  // namespace cdp::identity

@@ -93,6 +93,20 @@ bool Inspect(Node* node, Walk* walk) {
     return expression_tree_walker(node, CDP_TREE_FUNCTION(Inspect), walk);
 }
 
+/// Lets a virtual slot point to rows that are elsewhere; its own memory comes back when this dies.
+struct RowPointers {
+    explicit RowPointers(TupleTableSlot* slot) : slot(slot), values(slot->tts_values), nulls(slot->tts_isnull) {}
+    ~RowPointers() {
+        slot->tts_values = values;
+        slot->tts_isnull = nulls;
+        slot->tts_flags |= TTS_FLAG_EMPTY;
+        slot->tts_nvalid = 0;
+    }
+    TupleTableSlot* slot;
+    Datum* values;
+    bool* nulls;
+};
+
 struct Replacement {
     List* calls;    // FuncExpr, one for each input, in order
     int* inputs;    // which input each call is
@@ -312,17 +326,18 @@ void Condition::Evaluate(std::span<const Row> rows, const std::function<bool(siz
 
     const ActAs as_owner(owner_, true);
     const MemoryContext outer = CurrentMemoryContext;
-    const int columns = row_->tts_tupleDescriptor->natts;
+    const auto columns = static_cast<AttrNumber>(row_->tts_tupleDescriptor->natts);
+    const RowPointers saved(row_);
     char* results = holds->data();
     try {
         Call([&] {
             const int nest = NewGUCNestLevel();
             for (size_t i = 0; i < rows.size(); ++i) {
                 if ((i & 1023) == 0) CHECK_FOR_INTERRUPTS();
-                ExecClearTuple(row_);
-                memcpy(row_->tts_values, rows[i].values, columns * sizeof(Datum));
-                memcpy(row_->tts_isnull, rows[i].nulls, columns * sizeof(bool));
-                ExecStoreVirtualTuple(row_);
+                row_->tts_values = const_cast<Datum*>(rows[i].values);
+                row_->tts_isnull = const_cast<bool*>(rows[i].nulls);
+                row_->tts_flags &= ~TTS_FLAG_EMPTY;
+                row_->tts_nvalid = columns;
                 if (inputs > 0) {
                     ExecClearTuple(inputs_);
                     for (size_t k = 0; k < inputs; ++k) {

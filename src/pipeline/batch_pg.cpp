@@ -31,15 +31,15 @@ void WritePeople(Definitions& definitions, profile::People& people, std::span<se
 
 /// What the batch knows of one accepted message.
 struct Accepted {
-    size_t message;                             // in the inbox batch
-    std::vector<identity::Candidate> carried;   // its identifiers, strongest first once joined
+    size_t message;           // in the inbox batch
+    size_t first, count;      // its identifiers, in carried_: strongest first once joined
     identity::Joined joined{};
 };
 
 class Batch {
 public:
     Batch(Definitions& definitions, collect::InboxBatch& inbox)
-        : definitions_(definitions), inbox_(inbox), identifiers_(definitions.rules), rejections_(inbox.descriptor()) {}
+        : definitions_(definitions), inbox_(inbox), identifiers_(definitions.rules, inbox.messages().size()), rejections_(inbox.descriptor()) {}
 
     void Run();
 
@@ -50,10 +50,13 @@ private:
     void FillEvents();
     void FoldPeople();
     void Write();
+    std::span<identity::Candidate> Carried(const Accepted& a) { return std::span(carried_).subspan(a.first, a.count); }
+    std::span<identity::Candidate> Kept(const Accepted& a) { return Carried(a).first(static_cast<size_t>(a.joined.kept)); }
 
     Definitions& definitions_;
     collect::InboxBatch& inbox_;
     identity::BatchIdentifiers identifiers_;
+    std::vector<identity::Candidate> carried_;  // of all messages
     std::vector<Accepted> accepted_;
     std::vector<collect::MessageKey> keys_;     // of the accepted, in order
     collect::Rejections rejections_;
@@ -70,13 +73,15 @@ void Batch::Validate() {
     for (size_t i = 0; i < messages.size(); ++i) {
         if ((i & 1023) == 0) poll_stop();
         auto refusal = collect::Refuse(messages[i]);
-        Accepted candidate{i};
-        if (!refusal) refusal = identifiers_.Extract(messages[i], &candidate.carried);
-        if (!refusal && candidate.carried.empty()) refusal = collect::NoIdentifier();
-        if (refusal)
+        const size_t first = carried_.size();
+        if (!refusal) refusal = identifiers_.Extract(messages[i], &carried_);
+        if (!refusal && carried_.size() == first) refusal = collect::NoIdentifier();
+        if (refusal) {
+            carried_.resize(first);
             rejections_.Add(messages[i], *refusal);
-        else
-            accepted_.push_back(std::move(candidate));
+        } else {
+            accepted_.push_back({i, first, carried_.size() - first});
+        }
     }
 }
 
@@ -90,7 +95,7 @@ void Batch::DropDuplicates() {
     for (size_t i = 0; i < accepted_.size(); ++i) {
         if (duplicate[i]) continue;
         if (kept != i) {
-            accepted_[kept] = std::move(accepted_[i]);
+            accepted_[kept] = accepted_[i];
             keys_[kept] = keys_[i];
         }
         ++kept;
@@ -119,22 +124,21 @@ void Batch::Join() {
 
     for (size_t i = 0; i < accepted_.size(); ++i) {
         if ((i & 1023) == 0) poll_stop();
-        for (auto& candidate : accepted_[i].carried) candidate.value = entries[candidate.identifier].value;
-        accepted_[i].joined = resolver_->Join(i, accepted_[i].carried);
+        accepted_[i].joined = resolver_->Join(i, Carried(accepted_[i]));
     }
 }
 
 void Batch::FillEvents() {
-    ledger_.NumberNewIdentifiers(accepted_.size(), [&](size_t i) { return std::span(accepted_[i].carried).first(accepted_[i].joined.kept); }, identifiers_);
+    ledger_.NumberNewIdentifiers(accepted_.size(), [&](size_t i) { return Kept(accepted_[i]); }, identifiers_);
     events_.emplace(inbox_, accepted_.size());
     for (const Accepted& a : accepted_) {
         const auto& message = inbox_.messages()[a.message];
-        const auto kept = std::span(a.carried).first(a.joined.kept);
+        const auto kept = Kept(a);
         std::vector<Datum> linked;
         for (const auto& candidate : kept.subspan(1))
             linked.push_back(Int64GetDatum(identifiers_.entries()[candidate.identifier].identifier_id));
         const int64 event_id = events_->Add(message, identifiers_.entries()[kept.front().identifier].identifier_id, linked);
-        ledger_.Record(message, event_id, a.carried, a.joined, identifiers_);
+        ledger_.Record(message, event_id, Carried(a), a.joined, identifiers_);
     }
 }
 
@@ -242,7 +246,7 @@ int64 MergeProfiles(int64 a, int64 b, const std::string& reason, const std::stri
     auto touched = people.Touched();
 
     const identity::StagedMerges merges(resolver);
-    identity::BatchIdentifiers none(definitions.rules);
+    identity::BatchIdentifiers none(definitions.rules, 0);
     identity::Ledger().Write(none, resolver, merges);
     profile::WriteAccounts({}, {}, merges.any());
     WritePeople(definitions, people, touched, merges.any());

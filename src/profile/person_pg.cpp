@@ -10,13 +10,12 @@ extern "C" {
 namespace cdp::profile {
 
 Person::Person(const Traits& traits, int64 profile_id)
-    : traits_(traits), values_(traits.column_count()), nulls_(new bool[traits.column_count()]),
-      touched_(traits.all().size()), changed_(traits.column_count()) {
-    std::fill_n(nulls_.get(), traits.column_count(), true);
+    : traits_(traits), values_(traits.blank_values(), traits.blank_values() + traits.column_count()),
+      nulls_(new bool[traits.column_count()]), touched_(traits.all().size()), changed_(traits.column_count()) {
+    std::copy_n(traits.blank_nulls(), traits.column_count(), nulls_.get());
     Set(kProfileId, Int64GetDatum(profile_id), false);
     Set(kEventCount, Int64GetDatum(0), false);
     Set(kTraits, pg::EmptyObject(), false);
-    for (size_t t = 0; t < traits.all().size(); ++t) Touch(static_cast<int>(t));
 }
 
 Person::Person(const Traits& traits, const Datum* values, const bool* nulls)

@@ -1,16 +1,26 @@
 // profile/state.cpp: see state.hpp.
 #include "profile/state.hpp"
 
+#include <algorithm>
+
 namespace cdp::profile {
 
 namespace {
+
 constexpr uint64_t kFormat = 1;
+
+/// Where `key` is or belongs in a vector of pairs sorted by their first member.
+template <class Pairs, class Key>
+auto Place(Pairs& pairs, const Key& key) {
+    return std::lower_bound(pairs.begin(), pairs.end(), key, [](const auto& pair, const Key& k) { return pair.first < k; });
 }
 
+}  // namespace
+
 bool KeyStamps::Advance(std::string_view key, const Stamp& stamp) {
-    const auto known = stamps_.find(key);
-    if (known == stamps_.end()) {
-        stamps_.emplace(key, stamp);
+    const auto known = Place(stamps_, key);
+    if (known == stamps_.end() || known->first != key) {
+        stamps_.emplace(known, key, stamp);
         return true;
     }
     if (stamp < known->second) return false;
@@ -36,7 +46,7 @@ KeyStamps KeyStamps::Read(Reader& in) {
         const auto key = in.Text();
         stamp.occurred_at += in.Signed();
         stamp.event_id += in.Signed();
-        result.stamps_.emplace_hint(result.stamps_.end(), key, stamp);
+        result.stamps_.emplace_back(key, stamp);
     }
     return result;
 }
@@ -48,7 +58,7 @@ ProfileState::ProfileState(std::string_view bytes) {
             .Hint("Repair it with cdp.rebuild(repair => true).");
     for (uint64_t left = in.Unsigned(); left > 0; --left) {
         const auto type = static_cast<int>(in.Unsigned());
-        identifier_counts_[type] = static_cast<int64_t>(in.Unsigned());
+        identifier_counts_.emplace_back(type, static_cast<int64_t>(in.Unsigned()));
     }
     key_stamps_ = KeyStamps::Read(in);
     membership_epoch_ = in.Signed();
@@ -59,37 +69,48 @@ ProfileState::ProfileState(std::string_view bytes) {
     }
     while (!in.AtEnd()) {
         const auto trait = static_cast<int>(in.Unsigned());
-        encoded_.emplace_hint(encoded_.end(), trait, in.Text());
+        encoded_.emplace_back(trait, in.Text());
     }
 }
 
 int64_t ProfileState::IdentifierCount(int type_id) const {
-    const auto known = identifier_counts_.find(type_id);
-    return known == identifier_counts_.end() ? 0 : known->second;
+    const auto known = Place(identifier_counts_, type_id);
+    return known == identifier_counts_.end() || known->first != type_id ? 0 : known->second;
 }
 
 void ProfileState::SetIdentifierCount(int type_id, int64_t count) {
-    if (count == 0)
-        identifier_counts_.erase(type_id);
-    else
-        identifier_counts_[type_id] = count;
+    const auto known = Place(identifier_counts_, type_id);
+    const bool there = known != identifier_counts_.end() && known->first == type_id;
+    if (there && count == 0)
+        identifier_counts_.erase(known);
+    else if (there)
+        known->second = count;
+    else if (count != 0)
+        identifier_counts_.emplace(known, type_id, count);
 }
 
 AggregateState& ProfileState::Trait(int trait_id, Aggregate aggregate) {
-    const auto known = decoded_.find(trait_id);
-    if (known != decoded_.end()) return known->second;
-    const auto bytes = encoded_.find(trait_id);
-    return decoded_
-        .emplace(trait_id, bytes == encoded_.end() ? AggregateState(aggregate)
-                                                   : AggregateState::Read(aggregate, bytes->second))
-        .first->second;
+    const auto known = Place(decoded_, trait_id);
+    if (known != decoded_.end() && known->first == trait_id) return known->second;
+    const auto bytes = Place(encoded_, trait_id);
+    const bool remembered = bytes != encoded_.end() && bytes->first == trait_id;
+    return decoded_.emplace(known, trait_id, remembered ? AggregateState::Read(aggregate, bytes->second) : AggregateState(aggregate))->second;
+}
+
+void ProfileState::SetTrait(int trait_id, AggregateState state) {
+    const auto known = Place(decoded_, trait_id);
+    if (known != decoded_.end() && known->first == trait_id)
+        known->second = std::move(state);
+    else
+        decoded_.emplace(known, trait_id, std::move(state));
 }
 
 std::vector<int> ProfileState::TraitIds() const {
     std::vector<int> ids;
     for (const auto& entry : encoded_) ids.push_back(entry.first);
-    for (const auto& entry : decoded_)
-        if (!encoded_.contains(entry.first)) ids.push_back(entry.first);
+    for (const auto& entry : decoded_) ids.push_back(entry.first);
+    std::sort(ids.begin(), ids.end());
+    ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
     return ids;
 }
 
@@ -109,7 +130,7 @@ std::string ProfileState::Write(const std::function<bool(int)>& keep) const {
         out.Unsigned(static_cast<uint64_t>(segment - previous));
         previous = segment;
     }
-    // Both maps are sorted, so equal states give equal bytes.
+    // Both lists are sorted, so equal states give equal bytes.
     auto encoded = encoded_.begin();
     auto decoded = decoded_.begin();
     while (encoded != encoded_.end() || decoded != decoded_.end()) {
@@ -118,7 +139,7 @@ std::string ProfileState::Write(const std::function<bool(int)>& keep) const {
         if (keep(trait)) {
             Writer body;
             if (fresh) decoded->second.Write(body);
-            const auto& bytes = fresh ? body.bytes() : encoded->second;
+            const std::string_view bytes = fresh ? std::string_view(body.bytes()) : encoded->second;
             if (!bytes.empty()) {
                 out.Unsigned(static_cast<uint64_t>(trait));
                 out.Text(bytes);

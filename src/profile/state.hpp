@@ -2,7 +2,8 @@
 #pragma once
 
 #include <functional>
-#include <map>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "profile/aggregate.hpp"
@@ -14,15 +15,17 @@ class KeyStamps {
 public:
     /// True if a value of `key` that came at `stamp` is the newest; then it is remembered as such.
     bool Advance(std::string_view key, const Stamp& stamp);
-    const std::map<std::string, Stamp, std::less<>>& all() const { return stamps_; }
+    /// By key.
+    const std::vector<std::pair<std::string, Stamp>>& all() const { return stamps_; }
     void Write(Writer& out) const;
     static KeyStamps Read(Reader& in);
 
 private:
-    std::map<std::string, Stamp, std::less<>> stamps_;
+    std::vector<std::pair<std::string, Stamp>> stamps_;
 };
 
-/// The state of one profile. Trait states are decoded when they are first asked for.
+/// The state of one profile. Trait states are decoded when they are first asked for, so the bytes that it was
+/// made of must live as long as it does.
 class ProfileState {
 public:
     ProfileState() = default;
@@ -31,7 +34,6 @@ public:
     /// How many identifiers of type `type_id` the profile has.
     int64_t IdentifierCount(int type_id) const;
     void SetIdentifierCount(int type_id, int64_t count);
-    const std::map<int, int64_t>& identifier_counts() const { return identifier_counts_; }
 
     KeyStamps& key_stamps() { return key_stamps_; }
 
@@ -40,7 +42,7 @@ public:
     int64_t& membership_epoch() { return membership_epoch_; }
 
     AggregateState& Trait(int trait_id, Aggregate aggregate);
-    void SetTrait(int trait_id, AggregateState state) { decoded_.insert_or_assign(trait_id, std::move(state)); }
+    void SetTrait(int trait_id, AggregateState state);
     /// Which traits have anything remembered.
     std::vector<int> TraitIds() const;
 
@@ -48,12 +50,13 @@ public:
     std::string Write(const std::function<bool(int trait_id)>& keep) const;
 
 private:
-    std::map<int, int64_t> identifier_counts_;
+    // All sorted by their first member.
+    std::vector<std::pair<int, int64_t>> identifier_counts_;
     KeyStamps key_stamps_;
     std::vector<int64_t> memberships_;
     int64_t membership_epoch_ = 0;
-    std::map<int, std::string> encoded_;
-    std::map<int, AggregateState> decoded_;
+    std::vector<std::pair<int, std::string_view>> encoded_;
+    std::vector<std::pair<int, AggregateState>> decoded_;
 };
 
 }  // namespace cdp::profile

@@ -244,6 +244,12 @@ std::unique_ptr<Traits> Traits::Load() {
     for (auto& entry : traits->by_event_)
         entry.second.insert(entry.second.end(), traits->any_event_.begin(), traits->any_event_.end());
     traits->statements_ = PrepareStatements(traits->all_, traits->descriptor_);
+    const size_t columns = static_cast<size_t>(traits->column_count());
+    traits->blank_values_.assign(columns, 0);
+    traits->blank_nulls_.reset(new bool[columns]);
+    std::fill_n(traits->blank_nulls_.get(), columns, true);
+    for (const Trait& trait : traits->all_)  // counts are 0, everything else is NULL: nothing to allocate
+        Render(trait, AggregateState(trait.aggregate), &traits->blank_values_[trait.column], &traits->blank_nulls_[trait.column]);
     return traits;
 }
 

@@ -60,6 +60,9 @@ public:
         pg::Statement read, insert, update;
     };
     Statements& statements() const { return *statements_; }
+    /// The columns of somebody of whom nothing is known.
+    const Datum* blank_values() const { return blank_values_.data(); }
+    const bool* blank_nulls() const { return blank_nulls_.get(); }
 
     /// The columns of cdp.profile; those that users added or that were dropped are among them.
     TupleDesc descriptor() const { return descriptor_; }
@@ -72,6 +75,8 @@ private:
     Oid profile_table_ = InvalidOid;
     TupleDesc descriptor_ = nullptr;
     std::unique_ptr<Statements> statements_;
+    std::vector<Datum> blank_values_;
+    std::unique_ptr<bool[]> blank_nulls_;
 };
 
 /// The columns of cdp.event as a row in memory.
