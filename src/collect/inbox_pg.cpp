@@ -58,17 +58,17 @@ pg::Arg LateOnes(const TransactionSnapshot& done, const TransactionSnapshot& tic
 
 }  // namespace
 
-TransactionSnapshot CurrentSnapshot() {
+TransactionSnapshot CurrentSnapshot(bool read_only) {
     static pg::Statement current("SELECT pg_current_snapshot()::text, pg_current_xact_id_if_assigned()");
-    const auto rows = current.Query();
+    const auto rows = current.Query({}, 0, read_only);
     auto snapshot = TransactionSnapshot::Parse(rows.Text(0, 1));
     if (const auto own = rows.Get(0, 2)) snapshot.AddRunning(DatumGetUInt64(*own));
     return snapshot;
 }
 
-Progress Progress::Load() {
+Progress Progress::Load(bool read_only) {
     static pg::Statement load("SELECT done_snapshot::text, tick_snapshot::text, tick_xid, tick_inbox_id FROM cdp.pipeline");
-    const auto rows = load.Query();
+    const auto rows = load.Query({}, 0, read_only);
     if (rows.empty())
         throw Error(sqlstate::object_not_in_prerequisite_state, "cdp.pipeline has lost its row")
             .Hint("INSERT INTO cdp.pipeline (done_snapshot) SELECT pg_current_snapshot() starts afresh with new messages.");
@@ -171,8 +171,8 @@ int64 Backlog() {
 }
 
 bool AnyPending(const TransactionSnapshot& snapshot) {
-    // Asks with a fresh snapshot of its own, so that it sees the pipeline's progress whatever the isolation level.
-    const Progress progress = Progress::Load();
+    const pg::LatestSnapshot now;
+    const Progress progress = Progress::Load(true);
     bool late = false;
     const auto visible = [&](const pg::Rows& rows) {
         for (uint64 i = 0; i < rows.size(); ++i) {
@@ -187,11 +187,11 @@ bool AnyPending(const TransactionSnapshot& snapshot) {
     };
     const pg::Arg late_ones = LateOnes(progress.done, snapshot, &late);
     static pg::Statement find_late("SELECT inbox_xid, inbox_id FROM cdp.inbox WHERE inbox_xid = ANY ($1::xid8[])", {TEXTARRAYOID});
-    if (late && visible(find_late.Query({late_ones}))) return true;
+    if (late && visible(find_late.Query({late_ones}, 0, true))) return true;
     static pg::Statement find_new(
         "SELECT inbox_xid, max(inbox_id) FROM cdp.inbox WHERE inbox_xid >= $1 AND inbox_xid < $2 GROUP BY inbox_xid",
         {XID8OID, XID8OID});
-    return visible(find_new.Query({Xid(progress.done.xmax), Xid(snapshot.xmax)}));
+    return visible(find_new.Query({Xid(progress.done.xmax), Xid(snapshot.xmax)}, 0, true));
 }
 
 void RotateInbox() {

@@ -28,7 +28,8 @@ struct Progress {
     uint64 tick_xid = 0;
     int64 tick_inbox_id = 0;
 
-    static Progress Load();
+    /// `read_only`: as the active snapshot sees it.
+    static Progress Load(bool read_only = false);
     void Store(int64 messages, double milliseconds) const;
 };
 
@@ -57,10 +58,10 @@ private:
 
 /// How many messages are visible now and not processed.
 int64 Backlog();
-/// Whether one of the messages that `snapshot` sees is not processed yet.
+/// Whether one of the messages that `snapshot` sees is not processed yet, whatever the isolation level.
 bool AnyPending(const TransactionSnapshot& snapshot);
-/// This moment's snapshot; the current transaction counts as running.
-TransactionSnapshot CurrentSnapshot();
+/// This moment's snapshot; the current transaction counts as running. `read_only`: the active snapshot instead.
+TransactionSnapshot CurrentSnapshot(bool read_only = false);
 
 /// Moves writers to the next partition if theirs has grown, and truncates those that are left and done with,
 /// as far as that takes no waiting. In a transaction that has processed all it wants to.

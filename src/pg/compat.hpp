@@ -14,3 +14,8 @@ template <class R, class... A>
 auto Untyped(R (*)(A...)) -> R (*)();
 }
 #endif
+
+// Whether a role owns a database: one function for all kinds of objects since 16.
+#if PG_VERSION_NUM >= 160000
+#define pg_database_ownercheck(database, role) object_ownercheck(DatabaseRelationId, database, role)
+#endif

@@ -42,6 +42,8 @@ inline constexpr const char* object_not_in_prerequisite_state = "55000";
 inline constexpr const char* invalid_object_definition = "42P17";
 inline constexpr const char* data_corrupted = "XX001";
 inline constexpr const char* program_limit_exceeded = "54000";
+inline constexpr const char* configuration_limit_exceeded = "53400";
+inline constexpr const char* read_only_sql_transaction = "25006";
 inline constexpr const char* internal_error = "XX000";
 }  // namespace sqlstate
 

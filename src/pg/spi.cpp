@@ -5,6 +5,7 @@ extern "C" {
 #include "access/tupdesc.h"
 #include "utils/lsyscache.h"
 #include "utils/queryenvironment.h"
+#include "utils/snapmgr.h"
 }
 
 namespace cdp::pg {
@@ -39,6 +40,12 @@ void Check(int code, const std::string& sql) {
 Spi::Spi() { Check(Call([] { return SPI_connect(); }), "connect"); }
 
 Spi::~Spi() { SPI_finish(); }
+
+LatestSnapshot::LatestSnapshot() {
+    Call([] { PushActiveSnapshot(GetLatestSnapshot()); });
+}
+
+LatestSnapshot::~LatestSnapshot() { PopActiveSnapshot(); }
 
 Arg Int8(int64 value) { return {INT8OID, Int64GetDatum(value), false}; }
 Arg Int4(int32 value) { return {INT4OID, Int32GetDatum(value), false}; }

@@ -16,6 +16,14 @@ public:
     Spi(const Spi&) = delete;
 };
 
+/// The newest snapshot, active while this lives. Read-only statements see by it, whatever the isolation level.
+class LatestSnapshot {
+public:
+    LatestSnapshot();
+    ~LatestSnapshot();
+    LatestSnapshot(const LatestSnapshot&) = delete;
+};
+
 /// An argument of a statement.
 struct Arg {
     Oid type;

@@ -1,6 +1,7 @@
 // pipeline/pipeline_pg.cpp: SQL's doors to the pipeline.
 #include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
+#include "pipeline/isolate_pg.hpp"
 
 using namespace cdp;
 
@@ -18,7 +19,7 @@ CDP_FUNCTION(cdp_process)  // cdp.process(max_messages bigint) → bigint
     pipeline::Lock();
     int64 processed = 0;
     while (processed < limit) {
-        const int64 taken = pipeline::ProcessBatch(std::min<int64>(pg::batch_size, limit - processed));
+        const int64 taken = pipeline::ProcessIsolating(std::min<int64>(pg::batch_size, limit - processed));
         if (taken == 0) break;
         processed += taken;
     }

@@ -1,0 +1,110 @@
+// pipeline/flush_pg.cpp: SQL's door flush: waiting until all is processed.
+#include <climits>
+
+#include "collect/inbox_pg.hpp"
+#include "pg/settings.hpp"
+#include "pipeline/batch_pg.hpp"
+#include "pipeline/isolate_pg.hpp"
+#include "pipeline/launch_pg.hpp"
+#include "pipeline/wake_pg.hpp"
+
+extern "C" {
+#include "utils/guc.h"
+#include "utils/wait_event.h"
+}
+
+namespace cdp::pipeline {
+
+namespace {
+
+// The worker says when it has committed a batch; this is for what it does not say.
+constexpr long kRecheckMilliseconds = 50;
+
+/// The point in time until which to wait.
+class Deadline {
+public:
+    explicit Deadline(const Interval& timeout)
+        : end_(pg::Call([&] {
+              return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+                                                             TimestampTzGetDatum(GetCurrentTimestamp()),
+                                                             IntervalPGetDatum(&timeout)));
+          })) {}
+    bool Passed() const { return GetCurrentTimestamp() >= end_; }
+    /// Milliseconds until then, 1 to `most`.
+    long Left(long most) const {
+        return std::clamp<int64>((end_ - GetCurrentTimestamp()) / 1000, 1, most);
+    }
+
+private:
+    TimestampTz end_;
+};
+
+/// The slot of this database if a worker is up.
+Slot* WorkersSlot() {
+    if (!AttachShared()) return nullptr;
+    const SharedLock lock(LW_SHARED);
+    Slot* slot = FindSlot(MyDatabaseId);
+    return slot != nullptr && slot->presence == Presence::kUp ? slot : nullptr;
+}
+
+/// Locks the pipeline. False if that takes too long.
+bool LockUntil(const Deadline& deadline) {
+    pg::Subtransaction attempt;
+    const std::string limit = std::to_string(deadline.Left(INT_MAX));
+    const int level = pg::Call([&] {
+        const int nest = NewGUCNestLevel();
+        set_config_option("lock_timeout", limit.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+        return nest;
+    });
+    try {
+        Lock();
+    } catch (const pg::PgError& error) {
+        if (error.data->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE) return false;
+        throw;
+    }
+    pg::Call([&] { AtEOXact_GUC(true, level); });
+    attempt.Commit();
+    return true;
+}
+
+bool Flush(const Deadline& deadline) {
+    const pg::Spi spi;
+    const pg::ActAs owner(pg::ExtensionOwner());
+    const auto wanted = [] {
+        const pg::LatestSnapshot now;
+        return collect::CurrentSnapshot(true);
+    }();
+    const bool own_lock = LockHeld();
+    bool first = true;
+    while (collect::AnyPending(wanted)) {
+        if (!first && deadline.Passed()) return false;
+        Slot* slot = own_lock ? nullptr : WorkersSlot();
+        if (slot != nullptr) {
+            if (first) WakeWorker();
+            pg::Call([&] {
+                ConditionVariableTimedSleep(&slot->changed, deadline.Left(kRecheckMilliseconds), PG_WAIT_EXTENSION);
+            });
+        } else {
+            if (!LockUntil(deadline)) return false;
+            if (ProcessIsolating(pg::batch_size) == 0 && collect::AnyPending(wanted))
+                throw Error(sqlstate::object_not_in_prerequisite_state,
+                            "this transaction does not see the messages that are to be processed")
+                    .Hint("Call cdp.flush() at isolation level READ COMMITTED, or start the worker.");
+        }
+        first = false;
+    }
+    ConditionVariableCancelSleep();
+    return true;
+}
+
+}  // namespace
+
+}  // namespace cdp::pipeline
+
+using namespace cdp;
+
+CDP_FUNCTION(cdp_flush)  // cdp.flush(timeout interval) → boolean
+{
+    pipeline::RequirePrimary("process messages");
+    PG_RETURN_BOOL(pipeline::Flush(pipeline::Deadline(*PG_GETARG_INTERVAL_P(0))));
+}

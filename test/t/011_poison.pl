@@ -1,0 +1,69 @@
+# A message that cannot be applied is set aside, alone; a failure that is no message's fault is waited out.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('poison');
+$node->init;
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'cdp'\nautovacuum = off\n");
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION cdp');
+
+# A trait whose filter fails on some messages.
+$node->safe_psql('postgres', q{
+    SELECT cdp.create_computed_trait('ratio', 'count', event => 'Poison', filter => '1 / (properties->>''divisor'')::int > 0')
+}) if $node->safe_psql('postgres', q{SELECT EXISTS (SELECT FROM pg_proc WHERE proname = 'create_computed_trait')}) eq 't';
+
+my $done = 'SELECT backlog = 0 FROM cdp.status';
+
+# In one transaction: messages m<first> to m<last>, of which those whose number `poisonous` holds for fail.
+sub send_messages {
+    my ($first, $last, $poisonous) = @_;
+    $node->safe_psql('postgres', qq{
+        INSERT INTO cdp.inbox (message_id, user_id, event, properties)
+        SELECT 'm' || n, 'ann', CASE WHEN $poisonous THEN 'Poison' ELSE 'Seen' END, '{"divisor": 0}'
+        FROM generate_series($first, $last) n});
+}
+
+sub rejected {
+    return $node->safe_psql('postgres', q{SELECT string_agg(message->>'message_id', ' ' ORDER BY rejection_id) FROM cdp.rejected_message});
+}
+
+send_messages(1, 1000, 'n IN (1, 500, 501, 1000)');
+ok($node->poll_query_until('postgres', $done), 'the worker gets past messages that fail');
+is(rejected(), 'm1 m500 m501 m1000', 'and sets aside just those');
+is($node->safe_psql('postgres', 'SELECT DISTINCT reason FROM cdp.rejected_message'), 'division by zero', 'with the reason');
+is($node->safe_psql('postgres', "SELECT count(*) FROM cdp.rejected_message WHERE message @> '{\"properties\": {\"divisor\": 0}}'"),
+    '4', 'whole') if $node->safe_psql('postgres', "SELECT message ? 'properties' FROM cdp.rejected_message LIMIT 1") eq 't';
+is($node->safe_psql('postgres', 'SELECT last_error IS NULL FROM cdp.status'), 't', 'that is no failure of the pipeline');
+
+$node->safe_psql('postgres', 'SELECT cdp.stop_worker(); DELETE FROM cdp.rejected_message');
+send_messages(2001, 2100, 'n = 2050');
+is($node->safe_psql('postgres', 'SELECT cdp.process()'), '100', 'process() gets past them too');
+is(rejected(), 'm2050', 'the same way');
+
+$node->safe_psql('postgres', 'DELETE FROM cdp.rejected_message; SELECT cdp.start_worker()');
+send_messages(3001, 3200, 'true');
+ok($node->poll_query_until('postgres', $done), 'if all fail');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM cdp.rejected_message'), '200', 'all are set aside');
+
+# Something is wrong that no message is to blame for.
+$node->safe_psql('postgres', 'DELETE FROM cdp.rejected_message');
+my $log_position = -s $node->logfile;
+$node->safe_psql('postgres', 'ALTER TABLE cdp.event RENAME TO event_away');
+send_messages(4001, 4010, 'false');
+ok($node->poll_query_until('postgres', "SELECT worker_state = 'backing off' FROM cdp.status"), 'the worker backs off');
+like($node->safe_psql('postgres', 'SELECT last_error FROM cdp.status'), qr/"cdp\.event" does not exist/, 'and says why');
+send_messages(4011, 4020, 'false');
+is($node->safe_psql('postgres', "SELECT cdp.flush('1500 ms')"), 'f', 'flush gives up after its timeout');
+is($node->safe_psql('postgres', 'SELECT backlog FROM cdp.status'), '20', 'nothing is lost meanwhile');
+$node->safe_psql('postgres', 'ALTER TABLE cdp.event_away RENAME TO event; SELECT cdp.start_worker()');
+ok($node->poll_query_until('postgres', $done), 'start_worker makes it try again');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM cdp.rejected_message'), '0', 'no message was blamed');
+my @lines = slurp_file($node->logfile, $log_position) =~ /processing messages failed/g;
+is(scalar @lines, 1, 'the log has one line about it');
+
+$node->stop('fast');
+done_testing();
