@@ -96,6 +96,7 @@ void detail::ThrowCaught(MemoryContext context) {
     MemoryContextSwitchTo(entry_context != nullptr ? entry_context : context);
     ErrorData* data = CopyErrorData();
     FlushErrorState();
+    on_error();
     MemoryContextSwitchTo(context);
     throw PgError(data);
 }
