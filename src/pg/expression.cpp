@@ -355,7 +355,7 @@ void Condition::Evaluate(std::span<const Row> rows, const std::function<bool(siz
         });
     } catch (const PgError& error) {
         MemoryContextSwitchTo(outer);
-        error.data->message = Call([&] { return psprintf("%s: %s", what_.c_str(), error.data->message); });
+        Prefix(error, what_);
         throw;
     }
 }
