@@ -42,7 +42,7 @@ void StandStill(const Definition& definition, const pg::Failure& failure) {
     const char* name = definition.name.c_str();
     const char* message = failure.message.c_str();
     pg::Call([&] {
-        ereport(WARNING, (errmsg("destination \"%s\" stands still: %s", name, message),
+        ereport(WARNING, (errmsg("destination \"%s\" stands still", name), errdetail("%s", message),
                           errhint("Remove the cause, then call cdp.rebuild(true).")));
     });
 }
@@ -246,7 +246,12 @@ Changes Destination::Maintain(bool leave_only) {
         const Oid owner = pg::Call([&] { return get_role_oid(definition_.owner.c_str(), false); });
         const pg::ActAs as_owner(owner, true);
         const Settings settings;
-        rows.Take(plans_->values);
+        try {
+            rows.Take(plans_->values);
+        } catch (const pg::PgError& error) {
+            if (!IsOfDefinition(pg::Describe(error))) pg::Prefix(error, "destination \"" + definition_.name + "\"");
+            throw;
+        }
     }
     if (rows.size() > 0) changes.rows += plans_->enter.Execute();
     return changes;
