@@ -120,7 +120,8 @@ Node* Replace(Node* node, Replacement* replacement) {
         ListCell* cell;
         foreach (cell, replacement->calls) {
             if (lfirst(cell) == node)
-                return reinterpret_cast<Node*>(makeVar(INNER_VAR, static_cast<AttrNumber>(replacement->inputs[i] + 1), BOOLOID, -1, InvalidOid, 0));
+                return reinterpret_cast<Node*>(makeVar(INNER_VAR, static_cast<AttrNumber>(replacement->inputs[i] + 1),
+                                                       exprType(node), -1, exprCollation(node), 0));
             ++i;
         }
     }
@@ -172,12 +173,12 @@ Node* RawExpression(const char* text) {
 }  // namespace
 
 Condition::Condition(std::string text, std::string what, Oid relation, const char* alias, Oid owner,
-                     std::span<const char* const> specials)
+                     std::span<const char* const> specials, Kind kind)
     : text_(std::move(text)), what_(std::move(what)), owner_(owner) {
     memory_ = Call([] { return AllocSetContextCreate(TopMemoryContext, "cdp condition", ALLOCSET_SMALL_SIZES); });
     const MemoryContext outer = MemoryContextSwitchTo(memory_);
     try {
-        Parse(relation, alias, specials);
+        Parse(relation, alias, specials, kind);
         MemoryContextSwitchTo(outer);
     } catch (const PgError& error) {
         MemoryContextSwitchTo(outer);
@@ -212,16 +213,19 @@ void Condition::Explain(ErrorData* data) const {
     throw error;
 }
 
-void Condition::Parse(Oid relation, const char* alias, std::span<const char* const> special_names) {
+void Condition::Parse(Oid relation, const char* alias, std::span<const char* const> special_names, Kind kind) {
     std::vector<Oid> special_oids;
     for (const char* name : special_names)
         special_oids.push_back(Call([&] {
             const Oid text_type[] = {TEXTOID};
-            return LookupFuncName(list_make2(makeString(const_cast<char*>("cdp")), makeString(const_cast<char*>(name))), 1, text_type, true);
+            List* qualified = list_make2(makeString(const_cast<char*>("cdp")), makeString(const_cast<char*>(name)));
+            const Oid with_argument = LookupFuncName(qualified, 1, text_type, true);
+            return OidIsValid(with_argument) ? with_argument : LookupFuncName(qualified, 0, text_type, true);
         }));
 
     Walk walk{special_oids.data(), static_cast<int>(special_oids.size())};
     ParseState* state = nullptr;
+    char* type_name = nullptr;
     Node* tree = Call([&] {
         Node* raw = RawExpression(text_.c_str());
         state = make_parsestate(nullptr);
@@ -230,13 +234,21 @@ void Condition::Parse(Oid relation, const char* alias, std::span<const char* con
         ParseNamespaceItem* item =
             addRangeTableEntryForRelation(state, rel, AccessShareLock, makeAlias(alias, NIL), false, true);
         addNSItemToQuery(state, item, false, true, true);
-        Node* expression = transformExpr(state, raw, EXPR_KIND_WHERE);
+        // A value is what a generated column might be: no aggregates, sets or subqueries.
+        const ParseExprKind place = kind == Kind::kValue ? EXPR_KIND_GENERATED_COLUMN : EXPR_KIND_WHERE;
+        Node* expression = transformExpr(state, raw, place);
         const Oid type = exprType(expression);
-        if (type != BOOLOID && type != UNKNOWNOID)
-            ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-                            errmsg("it must be of type boolean, not %s", format_type_be(type)),
-                            parser_errposition(state, exprLocation(expression))));
-        expression = coerce_to_boolean(state, expression, "WHERE");
+        if (kind == Kind::kCondition) {
+            if (type != BOOLOID && type != UNKNOWNOID)
+                ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+                                errmsg("it must be of type boolean, not %s", format_type_be(type)),
+                                parser_errposition(state, exprLocation(expression))));
+            expression = coerce_to_boolean(state, expression, "WHERE");
+        } else if (type == UNKNOWNOID) {
+            expression = coerce_to_target_type(state, expression, UNKNOWNOID, TEXTOID, -1, COERCION_IMPLICIT,
+                                               COERCE_IMPLICIT_CAST, -1);
+        }
+        type_name = format_type_with_typemod(exprType(expression), exprTypmod(expression));
         assign_expr_collations(state, expression);
         Inspect(expression, &walk);
         if (walk.refused != nullptr)
@@ -257,6 +269,7 @@ void Condition::Parse(Oid relation, const char* alias, std::span<const char* con
         table_close(rel, NoLock);
         return expression;
     });
+    type_ = type_name;
     for (int column = -1; (column = bms_next_member(walk.columns, column)) >= 0;)
         columns_.push_back(column + FirstLowInvalidHeapAttributeNumber);
 
@@ -264,13 +277,14 @@ void Condition::Parse(Oid relation, const char* alias, std::span<const char* con
     std::vector<std::pair<SpecialCall, int>> calls;
     for (int i = 0; i < list_length(walk.calls); ++i) {
         const auto* call = static_cast<FuncExpr*>(list_nth(walk.calls, i));
-        const auto* argument = static_cast<Node*>(linitial(call->args));
+        const auto* argument = call->args == NIL ? nullptr : static_cast<Node*>(linitial(call->args));
         SpecialCall special;
         special.function = Call([&] { return get_func_name(call->funcid); });
-        if (!IsA(argument, Const) || reinterpret_cast<const Const*>(argument)->constisnull)
+        if (argument != nullptr && (!IsA(argument, Const) || reinterpret_cast<const Const*>(argument)->constisnull))
             throw Error(sqlstate::invalid_parameter_value, what_ + ": the argument of cdp." + special.function + " must be a literal")
                 .At(pg_mbstrlen_with_len(text_.c_str(), call->location) + 1, text_);
-        special.argument = Bytes(reinterpret_cast<const Const*>(argument)->constvalue);
+        if (argument != nullptr)
+            special.argument = Bytes(reinterpret_cast<const Const*>(argument)->constvalue);
         special.begin = call->location;
         special.end = Call([&] { return EndOfCall(text_.c_str(), call->location); });
         inputs.push_back(i);
@@ -286,7 +300,8 @@ void Condition::Parse(Oid relation, const char* alias, std::span<const char* con
         free_parsestate(state);
         TupleDesc descriptor = CreateTemplateTupleDesc(list_length(walk.calls));
         for (int i = 0; i < list_length(walk.calls); ++i)
-            TupleDescInitEntry(descriptor, static_cast<AttrNumber>(i + 1), "input", BOOLOID, -1, 0);
+            TupleDescInitEntry(descriptor, static_cast<AttrNumber>(i + 1), "input",
+                               exprType(static_cast<Node*>(list_nth(walk.calls, i))), -1, 0);
         inputs_ = MakeSingleTupleTableSlot(descriptor, &TTSOpsVirtual);
         return replaced;
     });
@@ -355,7 +370,7 @@ void Condition::Evaluate(std::span<const Row> rows, const std::function<bool(siz
         });
     } catch (const PgError& error) {
         MemoryContextSwitchTo(outer);
-        error.data->message = Call([&] { return psprintf("%s: %s", what_.c_str(), error.data->message); });
+        Prefix(error, what_);
         throw;
     }
 }

@@ -1,5 +1,5 @@
-// pg/expression.hpp: a condition that a user wrote over the rows of one table, checked once, then evaluated
-// on rows in memory with its owner's rights.
+// pg/expression.hpp: a condition (or another expression) that a user wrote over the rows of one table, checked
+// once, then evaluated on rows in memory with its owner's rights.
 #pragma once
 
 #include "pg/guard.hpp"
@@ -16,19 +16,22 @@ namespace cdp::pg {
 /// A call in a condition whose value is not in the row: in_segment('x'), has_identifier('email'), …
 struct SpecialCall {
     std::string function;  // without schema
-    std::string argument;
+    std::string argument;  // empty where it takes none
     int begin, end;        // where it stands in the text, in bytes
     bool operator==(const SpecialCall& o) const { return function == o.function && argument == o.argument; }
 };
 
 class Condition {
 public:
+    /// What the text must be: a boolean condition, or an expression of any type (then there is no Evaluate).
+    enum class Kind { kCondition, kValue };
+
     /// Parses and checks `text` over rows of `relation`, which conditions may call `alias`. `what` says in errors
     /// whose condition it is, e.g. segment "vip". Calls of the functions in `specials` (of schema cdp, one text
-    /// literal as argument) become inputs. Throws with a position for: syntax, unknown names, no boolean, volatile
+    /// literal as argument, or none) become inputs. Throws with a position for: syntax, unknown names, no boolean, volatile
     /// functions, subqueries, the clock, and columns that `owner` may not read.
     Condition(std::string text, std::string what, Oid relation, const char* alias, Oid owner,
-              std::span<const char* const> specials);
+              std::span<const char* const> specials, Kind kind = Kind::kCondition);
     ~Condition();
     Condition(const Condition&) = delete;
 
@@ -37,6 +40,8 @@ public:
     const std::vector<SpecialCall>& specials() const { return specials_; }
     const std::string& text() const { return text_; }
     Oid owner() const { return owner_; }
+    /// The type of its value, as SQL.
+    const std::string& type() const { return type_; }
 
     /// Its parts, split at AND, OR and NOT, as SQL. Throws.
     std::vector<std::string> Parts() const;
@@ -56,10 +61,10 @@ public:
                   std::vector<char>* holds);
 
 private:
-    void Parse(Oid relation, const char* alias, std::span<const char* const> specials);
+    void Parse(Oid relation, const char* alias, std::span<const char* const> specials, Kind kind);
     [[noreturn]] void Explain(ErrorData* data) const;
 
-    std::string text_, what_;
+    std::string text_, what_, type_;
     Oid owner_;
     MemoryContext memory_;
     Node* tree_ = nullptr;          // analysed, special calls and all

@@ -96,8 +96,16 @@ void detail::ThrowCaught(MemoryContext context) {
     MemoryContextSwitchTo(entry_context != nullptr ? entry_context : context);
     ErrorData* data = CopyErrorData();
     FlushErrorState();
+    on_error();
     MemoryContextSwitchTo(context);
     throw PgError(data);
+}
+
+void Prefix(const PgError& error, const std::string& what) {
+    // Where the rest of it is: the current context may end before the error is reported.
+    const MemoryContext outer = MemoryContextSwitchTo(error.data->assoc_context);
+    error.data->message = Call([&] { return psprintf("%s: %s", what.c_str(), error.data->message); });
+    MemoryContextSwitchTo(outer);
 }
 
 Datum detail::Enter(FunctionCallInfo fcinfo, Body body) {

@@ -19,6 +19,13 @@ struct PgError : std::exception {
     ErrorData* data;
 };
 
+/// Puts `what: ` before the message of an error that is on its way.
+void Prefix(const PgError& error, const std::string& what);
+
+/// What is done when Call has caught an ERROR, before it goes on as an exception: SPI connections that were opened
+/// inside, by a function of a user's for instance, are abandoned, and would be taken for ours (see spi.cpp).
+inline void (*on_error)() = [] {};
+
 namespace detail {
 
 /// PostgreSQL's error-handling state, put back when this dies.

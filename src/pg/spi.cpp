@@ -3,6 +3,7 @@
 
 extern "C" {
 #include "access/tupdesc.h"
+#include "executor/tstoreReceiver.h"
 #include "utils/lsyscache.h"
 #include "utils/queryenvironment.h"
 #include "utils/snapmgr.h"
@@ -37,9 +38,35 @@ void Check(int code, const std::string& sql) {
 
 }  // namespace
 
-Spi::Spi() { Check(Call([] { return SPI_connect(); }), "connect"); }
+namespace {
 
-Spi::~Spi() { SPI_finish(); }
+Spi* innermost = nullptr;
+
+}  // namespace
+
+Spi::Spi() : outer_(innermost) {
+    Check(Call([] { return SPI_connect(); }), "connect");
+    pg_snprintf(marker_name_, sizeof marker_name_, "cdp spi %p", static_cast<void*>(this));
+    marker_.md.name = marker_name_;
+    marker_.md.enrtype = ENR_NAMED_TUPLESTORE;
+    const int code = SPI_register_relation(&marker_);
+    Assert(code == SPI_OK_REL_REGISTER);
+    (void) code;
+    innermost = this;
+    on_error = FinishAbandoned;
+}
+
+Spi::~Spi() {
+    innermost = outer_;
+    SPI_finish();
+}
+
+void Spi::FinishAbandoned() {
+    if (innermost == nullptr) return;
+    // Each round ends one connection, at the latest at ours.
+    while (SPI_unregister_relation(innermost->marker_name_) == SPI_ERROR_REL_NOT_FOUND) SPI_finish();
+    SPI_register_relation(&innermost->marker_);
+}
 
 LatestSnapshot::LatestSnapshot() {
     Call([] { PushActiveSnapshot(GetLatestSnapshot()); });
@@ -201,6 +228,22 @@ std::string OutputText(Oid type, Datum value) {
     std::string result(text);
     pfree(text);
     return result;
+}
+
+uint64 StagedRows::Take(Statement& statement) {
+    SPIPlanPtr plan = statement.plan();
+    const int code = Call([&] {
+        DestReceiver* receiver = CreateDestReceiver(DestTuplestore);
+        SetTuplestoreDestReceiverParams(receiver, store_, CurrentMemoryContext, false, nullptr, nullptr);
+        SPIExecuteOptions options{};
+        options.dest = receiver;
+        const int result = SPI_execute_plan_extended(plan, &options);
+        receiver->rDestroy(receiver);
+        return result;
+    });
+    Check(code, statement.sql());
+    size_ += SPI_processed;
+    return SPI_processed;
 }
 
 }  // namespace cdp::pg

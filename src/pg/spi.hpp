@@ -6,6 +6,10 @@
 
 #include "pg/guard.hpp"
 
+extern "C" {
+#include "utils/queryenvironment.h"
+}
+
 namespace cdp::pg {
 
 /// A connection to SPI for as long as it lives. Memory that statements return dies with it.
@@ -14,6 +18,14 @@ public:
     Spi();
     ~Spi();
     Spi(const Spi&) = delete;
+
+private:
+    static void FinishAbandoned();
+
+    // A relation that nobody reads: by it this connection is told from others.
+    EphemeralNamedRelationData marker_{};
+    char marker_name_[32];
+    Spi* outer_;
 };
 
 /// The newest snapshot, active while this lives. Read-only statements see by it, whatever the isolation level.
@@ -104,6 +116,12 @@ public:
     ~Statement();
     Statement(Statement&& other) noexcept
         : sql_(std::move(other.sql_)), types_(std::move(other.types_)), plan_(std::exchange(other.plan_, nullptr)) {}
+    Statement& operator=(Statement&& other) noexcept {
+        sql_.swap(other.sql_);
+        types_.swap(other.types_);
+        std::swap(plan_, other.plan_);
+        return *this;
+    }
     Statement(const Statement&) = delete;
 
     Rows Query(std::initializer_list<Arg> args = {}, uint64 limit = 0, bool read_only = false);
@@ -151,6 +169,8 @@ public:
 
     void Add(const Datum* values, const bool* nulls);
     void Add(std::initializer_list<Datum> values);
+    /// Adds the rows that `statement` (without arguments) returns, which are of these columns. How many they are.
+    uint64 Take(Statement& statement);
     uint64 size() const { return size_; }
 
 private:

@@ -27,6 +27,13 @@ void WritePeople(Definitions& definitions, profile::People& people, std::span<se
     definitions.segments->Evaluate(touched);
     people.Write(any_gone);
     definitions.segments->Write(any_gone);
+
+    if (definitions.destinations.empty()) return;
+    pg::StagedRows staged("cdp_touched", {{"profile_id", INT8OID}});
+    for (const auto& t : touched) staged.Add({Int64GetDatum(t.person->profile_id())});
+    static pg::Statement gone("SELECT gone FROM cdp_batch_merge");
+    if (any_gone) staged.Take(gone);
+    definitions.destinations.Apply();
 }
 
 /// What the batch knows of one accepted message.

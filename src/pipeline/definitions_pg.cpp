@@ -70,6 +70,7 @@ Definitions& Current() {
         fresh.rules = identity::Rules::Load();
         fresh.traits = profile::Traits::Load();
         fresh.segments = segment::Segments::Load(*fresh.traits);
+        fresh.destinations = activate::Destinations::Load();
         return fresh;
     });
 }

@@ -1,6 +1,7 @@
 // pipeline/definitions_pg.hpp: everything that is configured, read once and kept until it changes.
 #pragma once
 
+#include "activate/destination_pg.hpp"
 #include "identity/rules_pg.hpp"
 #include "profile/traits_pg.hpp"
 #include "segment/segments_pg.hpp"
@@ -11,6 +12,7 @@ struct Definitions {
     identity::Rules rules;
     std::unique_ptr<profile::Traits> traits;
     std::unique_ptr<segment::Segments> segments;
+    activate::Destinations destinations;
 };
 
 /// The definitions as they are now. Call it with the pipeline locked. Valid until the next call, or until

@@ -1,0 +1,99 @@
+// activate/activate_pg.cpp: SQL's doors to activate/.
+#include "activate/create_destination_pg.hpp"
+
+extern "C" {
+#include "commands/event_trigger.h"
+#include "nodes/parsenodes.h"
+}
+
+using namespace cdp;
+
+namespace {
+
+std::optional<std::string> TextArgument(FunctionCallInfo fcinfo, int n) {
+    if (PG_ARGISNULL(n)) return std::nullopt;
+    return std::string(pg::Bytes(PG_GETARG_DATUM(n)));
+}
+
+void LockPipeline() { pg::Query("SELECT cdp.lock_pipeline()"); }
+void TouchConfiguration() { pg::Query("SELECT cdp.touch_configuration()"); }
+
+}  // namespace
+
+CDP_FUNCTION(cdp_create_destination)  // cdp.create_destination(name, segment, key, columns, purpose, table_name) → regclass
+{
+    const auto name = TextArgument(fcinfo, 0), segment = TextArgument(fcinfo, 1), key = TextArgument(fcinfo, 2),
+               purpose = TextArgument(fcinfo, 4), table_name = TextArgument(fcinfo, 5);
+    if (!name) throw Error(sqlstate::invalid_parameter_value, "destination name must not be null");
+    if (!key) throw Error(sqlstate::invalid_parameter_value, "key must not be null")
+        .Hint("It is profile_id or an identifier type.");
+    if (purpose)
+        throw Error(sqlstate::feature_not_supported, "destinations with a purpose are not supported yet");
+    std::optional<Datum> columns;
+    if (!PG_ARGISNULL(3)) columns = pg::Call([&] { return PointerGetDatum(PG_DETOAST_DATUM(PG_GETARG_DATUM(3))); });
+
+    const Oid caller = GetUserId();
+    const pg::ActAs owner(pg::ExtensionOwner());
+    const pg::Spi spi;
+    LockPipeline();
+    const Oid table = activate::CreateDestination({*name, segment, *key, columns, table_name}, caller);
+    TouchConfiguration();
+    return ObjectIdGetDatum(table);
+}
+
+CDP_FUNCTION(cdp_drop_destination)  // cdp.drop_destination(name)
+{
+    const pg::ActAs owner(pg::ExtensionOwner());
+    const pg::Spi spi;
+    LockPipeline();
+    activate::DropDestination(*TextArgument(fcinfo, 0));
+    TouchConfiguration();
+    return Datum(0);
+}
+
+CDP_FUNCTION(cdp_segment_names)  // cdp.segment_names() → text[]
+{
+    throw Error(sqlstate::feature_not_supported, "cdp.segment_names() can only stand in the columns of a destination");
+}
+
+CDP_FUNCTION(cdp_destination_difference)  // cdp.destination_difference(repair) → TABLE (table_name, differing)
+{
+    pg::Call([&] { InitMaterializedSRF(fcinfo, 0); });
+    auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+    const pg::ActAs owner(pg::ExtensionOwner());
+    const pg::Spi spi;
+    LockPipeline();
+    for (const auto& difference : activate::Destinations::Load().Compare(PG_GETARG_BOOL(0))) {
+        Datum values[] = {pg::TextDatum(difference.table), Int64GetDatum(difference.differing.value_or(0))};
+        bool nulls[] = {false, !difference.differing};
+        pg::Call([&] { tuplestore_putvalues(result->setResult, result->setDesc, values, nulls); });
+    }
+    return Datum(0);
+}
+
+CDP_FUNCTION(cdp_refresh_destinations)  // cdp.refresh_destinations(segment)
+{
+    const pg::ActAs owner(pg::ExtensionOwner());
+    const pg::Spi spi;
+    LockPipeline();
+    activate::Destinations::Load().Refill(*TextArgument(fcinfo, 0));
+    return Datum(0);
+}
+
+CDP_FUNCTION(cdp_drop_destinations_first)  // event trigger, before DROP EXTENSION
+{
+    if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+        throw Error(sqlstate::feature_not_supported, "cdp.drop_destinations_first() is an event trigger's function");
+    const auto* event = reinterpret_cast<EventTriggerData*>(fcinfo->context);
+    const auto* drop = reinterpret_cast<DropStmt*>(event->parsetree);
+    if (!IsA(drop, DropStmt) || drop->removeType != OBJECT_EXTENSION || drop->behavior != DROP_CASCADE) return Datum(0);
+    bool ours = false;
+    ListCell* cell;
+    foreach (cell, drop->objects) ours |= strcmp(strVal(lfirst(cell)), "cdp") == 0;
+    if (!ours) return Datum(0);
+    const pg::ActAs owner(pg::ExtensionOwner());
+    const pg::Spi spi;
+    LockPipeline();
+    activate::DropEverything();
+    return Datum(0);
+}

@@ -1,0 +1,338 @@
+// activate/destination_pg.cpp: see destination_pg.hpp.
+#include "activate/destination_pg.hpp"
+
+#include "pg/expression.hpp"
+#include "pg/json.hpp"
+#include "pg/probes.hpp"
+
+extern "C" {
+#include "catalog/namespace.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+}
+
+namespace cdp::activate {
+
+namespace {
+
+constexpr const char* kPeopleAtATime = "20000";
+
+/// Settings that are changed while one lives are as before afterwards.
+class Settings {
+public:
+    Settings() : level_(NewGUCNestLevel()) {}
+    ~Settings() { AtEOXact_GUC(true, level_); }
+    Settings(const Settings&) = delete;
+
+private:
+    int level_;
+};
+
+/// Whether a failure lies in how things are defined, not in somebody's values: undefined objects, missing rights,
+/// types that do not match; and a published table that has lost its key.
+bool IsOfDefinition(const pg::Failure& failure) {
+    return failure.sqlstate.starts_with("42") || failure.sqlstate == sqlstate::object_not_in_prerequisite_state;
+}
+
+void StandStill(const Definition& definition, const pg::Failure& failure) {
+    pg::Execute("UPDATE cdp.destination SET problem = $2 WHERE destination_id = $1",
+                {pg::Int8(definition.destination_id), pg::Text(failure.message)});
+    pg::Query("SELECT cdp.touch_configuration()");
+    const char* name = definition.name.c_str();
+    const char* message = failure.message.c_str();
+    pg::Call([&] {
+        ereport(WARNING, (errmsg("destination \"%s\" stands still", name), errdetail("%s", message),
+                          errhint("Remove the cause, then call cdp.rebuild(true).")));
+    });
+}
+
+/// Runs `work` so that a failure that lies in the destination's definition does no harm. Whether it succeeded.
+template <class F>
+bool Attempt(const Destination& destination, F&& work) {
+    pg::Failure failure;
+    try {
+        pg::Subtransaction attempt;
+        work();
+        attempt.Commit();
+        return true;
+    } catch (const std::exception& error) {
+        failure = pg::Describe(error);
+        if (!IsOfDefinition(failure)) throw;
+    }
+    if (!destination.definition().stands_still) StandStill(destination.definition(), failure);
+    return false;
+}
+
+/// a.x, a.y for the columns x and y.
+std::string List(const std::vector<std::string>& columns, const std::string& prefix) {
+    std::string list;
+    for (const auto& column : columns) list += (list.empty() ? "" : ", ") + prefix + column;
+    return list;
+}
+
+}  // namespace
+
+std::string Quoted(const std::string& identifier) {
+    return pg::Call([&] { return quote_identifier(identifier.c_str()); });
+}
+
+std::string Literal(const std::string& text) {
+    return pg::Call([&] { return quote_literal_cstr(text.c_str()); });
+}
+
+Oid ProfileTable() {
+    return pg::Call([] { return get_relname_relid("profile", get_namespace_oid("cdp", false)); });
+}
+
+bool Definition::DependsOn(const std::string& of_segment) const {
+    return segment == of_segment || std::any_of(columns.begin(), columns.end(), [](const auto& column) {
+               return column.second.find(kSpecialCalls[0]) != std::string::npos;
+           });
+}
+
+// The statements of one destination, in the order of their use. They hand rows on in tuplestores:
+// cdp_touched → cdp_wanted → (cdp_left) and cdp_row.
+struct Destination::Plans {
+    Oid key_type;
+    std::vector<std::string> names;  // of the table's columns that are ours: the key first
+    std::vector<pg::Column> columns;
+
+    pg::Statement wanted{""};    // of each in cdp_touched: whether and under which key they are to be in the table
+    pg::Statement forget{""};    // who is not in it any more under the key they had: those keys are cdp_left
+    pg::Statement remember{""};  // who is in it now
+    pg::Statement leave{""};     // DELETE
+    pg::Statement values{""};    // the rows as they are to be: the only one that runs as the destination's owner
+    pg::Statement enter{""};     // INSERT and UPDATE
+    pg::Statement people{""};    // who is or may be in the table, by profile_id, after $1
+    pg::Statement orphans{""};   // DELETE of rows that are nobody's
+};
+
+Destination::Destination(Definition definition) : definition_(std::move(definition)) {}
+Destination::~Destination() = default;
+Destination::Destination(Destination&&) noexcept = default;
+
+void Destination::Prepare() {
+    if (plans_ != nullptr) return;
+    const Definition& d = definition_;
+    const bool by_profile = d.KeyedByProfile();
+    auto plans = std::make_unique<Plans>();
+
+    // The columns have the types that the table gives them.
+    plans->key_type = by_profile ? INT8OID : TEXTOID;
+    plans->names.push_back(d.key);
+    for (const auto& [name, expression] : d.columns) plans->names.push_back(name);
+    std::vector<std::string> type_names;
+    const auto attributes = pg::Query(
+        "SELECT a.attname::text, a.atttypid, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a"
+        " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped", {pg::Text(d.table)});
+    if (attributes.empty()) throw Error("42P01", "table " + d.table + " does not exist");
+    for (const auto& name : plans->names) {
+        uint64 i = 0;
+        while (i < attributes.size() && attributes.Text(i, 1) != name) ++i;
+        if (i == attributes.size())
+            throw Error(sqlstate::undefined_column, "table " + d.table + " has no column \"" + name + "\"");
+        plans->columns.push_back({name.c_str(), DatumGetObjectId(*attributes.Get(i, 2))});
+        type_names.push_back(attributes.Text(i, 3));
+    }
+
+    std::string segment_id;
+    if (d.segment) {
+        const auto found = pg::Query("SELECT segment_id::text FROM cdp.segment WHERE name = $1", {pg::Text(*d.segment)});
+        if (found.empty()) throw Error(sqlstate::undefined_object, "segment \"" + *d.segment + "\" does not exist");
+        segment_id = found.Text(0, 1);
+    }
+
+    std::vector<std::string> quoted;
+    for (const auto& name : plans->names) quoted.push_back(Quoted(name));
+    const std::string id = std::to_string(d.destination_id), key = quoted[0];
+    const std::vector<std::string> others(quoted.begin() + 1, quoted.end());
+
+    std::string values;
+    bool asks_segments = false;
+    for (size_t i = 0; i < d.columns.size(); ++i) {
+        const auto& [name, text] = d.columns[i];
+        std::string expression = text;
+        if (text.find(kSpecialCalls[0]) != std::string::npos) {
+            const Oid owner = pg::Call([&] { return get_role_oid(d.owner.c_str(), false); });
+            const pg::Condition parsed(text, "column \"" + name + "\" of destination \"" + d.name + "\"", ProfileTable(),
+                                       "profile", owner, kSpecialCalls, pg::Condition::Kind::kValue);
+            asks_segments |= !parsed.specials().empty();
+            expression = parsed.Rewritten([](const pg::SpecialCall&) { return " cdp_wanted.segments "; });
+        }
+        // The line feed ends a comment at the end of the text.
+        values += (i == 0 ? "" : ", ") + ("CAST((" + expression + "\n) AS " + type_names[i + 1] + ") AS ") + others[i];
+    }
+
+    // Keys and segments are looked up of those only who are meant at all.
+    const std::string in_segment =
+        d.segment ? " LEFT JOIN cdp.segment_member m ON m.profile_id = t.profile_id AND m.segment_id = " + segment_id : "";
+    const std::string meant = std::string("p.profile_id IS NOT NULL") + (d.segment ? " AND m.profile_id IS NOT NULL" : "");
+    const std::string last_seen =
+        " LEFT JOIN LATERAL (SELECT i.value FROM cdp.identifier i"
+        " WHERE " + meant + " AND i.profile_id = t.profile_id AND i.type = " + Literal(d.key) +
+        " ORDER BY i.last_seen_at DESC, i.identifier_id DESC LIMIT 1) k ON true";
+    const std::string segments =
+        "CASE WHEN " + meant + " THEN ARRAY(SELECT s.name FROM cdp.segment_member a JOIN cdp.segment s USING (segment_id)"
+        " WHERE a.profile_id = t.profile_id ORDER BY s.name COLLATE \"C\") END";
+    plans->wanted = pg::Statement(
+        "SELECT t.profile_id, " + meant + (by_profile ? ", t.profile_id" : " AND k.value IS NOT NULL, k.value") + ", " +
+        (asks_segments ? segments : "NULL::text[]") +
+        " FROM cdp_touched t LEFT JOIN cdp.profile p ON p.profile_id = t.profile_id" + in_segment +
+        (by_profile ? "" : last_seen));
+
+    plans->forget = pg::Statement(
+        "DELETE FROM cdp.destination_member m USING cdp_wanted w"
+        " WHERE m.destination_id = " + id + " AND m.profile_id = w.profile_id AND (NOT w.wanted OR m.key <> w.key)"
+        " RETURNING m.key");
+    // An identifier that has moved to another person takes its row along.
+    plans->remember = pg::Statement(
+        "INSERT INTO cdp.destination_member AS m (destination_id, profile_id, key)"
+        " SELECT " + id + ", w.profile_id, w.key FROM cdp_wanted w WHERE w.wanted AND NOT EXISTS"
+        " (SELECT FROM cdp.destination_member n WHERE n.destination_id = " + id + " AND n.profile_id = w.profile_id)"
+        " ON CONFLICT (destination_id, key) DO UPDATE SET profile_id = EXCLUDED.profile_id");
+    plans->leave = pg::Statement(
+        by_profile ? "DELETE FROM " + d.table + " t USING cdp_wanted w WHERE NOT w.wanted AND t." + key + " = w.key"
+                   : "DELETE FROM " + d.table + " t USING cdp_left l WHERE t." + key + " = l.key AND NOT EXISTS"
+                     " (SELECT FROM cdp.destination_member n WHERE n.destination_id = " + id + " AND n.key = l.key)");
+
+    // The expressions stand in a query level of their own, whose only columns are the profile's.
+    plans->values = pg::Statement(
+        "SELECT cdp_wanted.key, cdp_values.* FROM cdp_wanted CROSS JOIN LATERAL (SELECT " + values +
+        " FROM cdp.profile AS profile WHERE profile.profile_id = cdp_wanted.profile_id) AS cdp_values"
+        " WHERE cdp_wanted.wanted");
+
+    // *<> compares images: it knows every type, runs no operator of a user's, and sees 1.0 become 1.00.
+    std::string update, set;
+    for (const auto& column : others) set += (set.empty() ? "" : ", ") + column + " = r." + column;
+    if (!others.empty())
+        update = " WHEN MATCHED AND ROW(" + List(others, "t.") + ")::record *<> ROW(" + List(others, "r.") +
+                 ")::record THEN UPDATE SET " + set;
+    plans->enter = pg::Statement(
+        "MERGE INTO " + d.table + " t USING cdp_row r ON t." + key + " = r." + key + update +
+        " WHEN NOT MATCHED THEN INSERT (" + List(quoted, "") + ") VALUES (" + List(quoted, "r.") + ")");
+
+    const std::string next = std::string(" > $1 ORDER BY 1 LIMIT ") + kPeopleAtATime;
+    plans->people = pg::Statement(
+        (d.segment ? "(SELECT profile_id FROM cdp.segment_member WHERE segment_id = " + segment_id + " AND profile_id"
+                   : std::string("(SELECT profile_id FROM cdp.profile WHERE profile_id")) + next + ") UNION (" +
+        (by_profile ? "SELECT profile_id FROM " + d.table + " WHERE profile_id"
+                    : "SELECT profile_id FROM cdp.destination_member WHERE destination_id = " + id + " AND profile_id") +
+        next + ") ORDER BY 1 LIMIT " + kPeopleAtATime, {INT8OID});
+    plans->orphans = pg::Statement(
+        "DELETE FROM " + d.table + " t WHERE NOT EXISTS (SELECT FROM cdp.destination_member m WHERE m.destination_id = " +
+        id + " AND m.key = t." + key + ")");
+    plans_ = std::move(plans);
+}
+
+Changes Destination::Maintain(bool leave_only) {
+    Prepare();
+    Changes changes;
+    pg::StagedRows wanted("cdp_wanted", {{"profile_id", INT8OID}, {"wanted", BOOLOID}, {"key", plans_->key_type},
+                                         {"segments", TEXTARRAYOID}});
+    wanted.Take(plans_->wanted);
+    if (definition_.KeyedByProfile()) {
+        changes.rows += plans_->leave.Execute();
+    } else {
+        pg::StagedRows left("cdp_left", {{"key", TEXTOID}});
+        changes.members += left.Take(plans_->forget);
+        if (!leave_only) changes.members += plans_->remember.Execute();
+        if (left.size() > 0) changes.rows += plans_->leave.Execute();
+    }
+    if (leave_only) return changes;
+
+    pg::StagedRows rows("cdp_row", plans_->columns);
+    {
+        const Oid owner = pg::Call([&] { return get_role_oid(definition_.owner.c_str(), false); });
+        const pg::ActAs as_owner(owner, true);
+        const Settings settings;
+        try {
+            rows.Take(plans_->values);
+        } catch (const pg::PgError& error) {
+            if (!IsOfDefinition(pg::Describe(error))) pg::Prefix(error, "destination \"" + definition_.name + "\"");
+            throw;
+        }
+    }
+    if (rows.size() > 0) changes.rows += plans_->enter.Execute();
+    return changes;
+}
+
+Changes Destination::Refill() {
+    Prepare();
+    Changes changes;
+    {
+        const pg::Probes probes;
+        for (int64 after = PG_INT64_MIN;;) {
+            const auto people = plans_->people.Query({pg::Int8(after)});
+            if (people.empty()) break;
+            pg::StagedRows touched("cdp_touched", {{"profile_id", INT8OID}});
+            for (uint64 i = 0; i < people.size(); ++i) touched.Add({Int64GetDatum(people.Int8(i, 1))});
+            after = people.Int8(people.size() - 1, 1);
+            const Changes more = Maintain(false);
+            changes.rows += more.rows;
+            changes.members += more.members;
+        }
+    }
+    if (!definition_.KeyedByProfile()) changes.rows += plans_->orphans.Execute();
+    return changes;
+}
+
+Destinations Destinations::Load() {
+    Destinations loaded;
+    const auto rows = pg::Query(
+        "SELECT destination_id, name, segment, key, columns, table_name, owner::text, problem IS NOT NULL"
+        " FROM cdp.destination ORDER BY destination_id");
+    for (uint64 i = 0; i < rows.size(); ++i) {
+        Definition d{rows.Int8(i, 1), rows.Text(i, 2), rows.OptionalText(i, 3), rows.Text(i, 4), {}, rows.Text(i, 6),
+                     rows.Text(i, 7), rows.Bool(i, 8)};
+        pg::Json(pg::Unpacked(*rows.Get(i, 5))).ForEach([&](std::string_view name, const pg::Json& expression) {
+            d.columns.emplace_back(name, expression.ToText());
+        });
+        loaded.destinations_.emplace_back(std::move(d));
+    }
+    return loaded;
+}
+
+void Destinations::Apply() {
+    const pg::Probes probes;
+    for (Destination& destination : destinations_)
+        Attempt(destination, [&] { destination.Maintain(destination.definition().stands_still); });
+}
+
+void Destinations::Refill(const std::string& segment) {
+    for (Destination& destination : destinations_)
+        if (destination.definition().DependsOn(segment) && !destination.definition().stands_still)
+            Attempt(destination, [&] { destination.Refill(); });
+}
+
+std::vector<Destinations::Difference> Destinations::Compare(bool repair) {
+    std::vector<Difference> differences;
+    uint64 members = 0;
+    for (Destination& destination : destinations_) {
+        const Definition& definition = destination.definition();
+        Difference difference{definition.table, std::nullopt};
+        pg::Failure failure;
+        try {
+            // What differs is what would be changed; without `repair` the change is taken back.
+            pg::Subtransaction attempt;
+            const Changes changes = destination.Refill();
+            difference.differing = changes.rows;
+            members += changes.members;
+            if (repair) attempt.Commit();
+        } catch (const std::exception& error) {
+            failure = pg::Describe(error);
+            if (!IsOfDefinition(failure)) throw;
+        }
+        if (!difference.differing) StandStill(definition, failure);
+        if (repair && difference.differing && definition.stands_still) {
+            pg::Execute("UPDATE cdp.destination SET problem = NULL WHERE destination_id = $1",
+                        {pg::Int8(definition.destination_id)});
+            pg::Query("SELECT cdp.touch_configuration()");
+        }
+        differences.push_back(std::move(difference));
+    }
+    if (!destinations_.empty()) differences.push_back({"cdp.destination_member", members});
+    return differences;
+}
+
+}  // namespace cdp::activate

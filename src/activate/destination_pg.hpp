@@ -1,0 +1,96 @@
+// activate/destination_pg.hpp: keeping the tables of destinations what their definitions say, by the smallest
+// possible changes: a person who leaves is a DELETE, who enters an INSERT, whose columns differ an UPDATE; for
+// everybody else nothing at all is written.
+//
+// Expressions that users wrote are evaluated in a SELECT of their own, with the rights of the destination's owner,
+// in a security-restricted operation. Only their values are then written, by the extension's owner.
+#pragma once
+
+#include "pg/spi.hpp"
+
+namespace cdp::activate {
+
+/// A row of cdp.destination.
+struct Definition {
+    int64 destination_id;
+    std::string name;
+    std::optional<std::string> segment;
+    std::string key;                                            // profile_id, or an identifier type
+    std::vector<std::pair<std::string, std::string>> columns;   // name and expression, in the order of the table
+    std::string table;                                          // qualified and quoted
+    std::string owner;
+    bool stands_still = false;                                  // has a problem
+
+    bool KeyedByProfile() const { return key == "profile_id"; }
+    /// Whether a change of the members of `segment` may change it.
+    bool DependsOn(const std::string& segment) const;
+};
+
+/// How many rows were written.
+struct Changes {
+    uint64 rows = 0;     // of the destination's table
+    uint64 members = 0;  // of cdp.destination_member
+};
+
+/// One destination. Everything here needs an open Spi, the pipeline's lock, and acts as the extension's owner.
+class Destination {
+public:
+    explicit Destination(Definition definition);
+    ~Destination();
+    Destination(Destination&&) noexcept;
+
+    const Definition& definition() const { return definition_; }
+
+    /// Puts the rows of the people in the staged rows cdp_touched right. `leave_only`: takes out who is to leave,
+    /// and does nothing else.
+    Changes Maintain(bool leave_only);
+    /// Puts all rows right, whosever they are.
+    Changes Refill();
+
+private:
+    struct Plans;
+    void Prepare();
+
+    Definition definition_;
+    std::unique_ptr<Plans> plans_;
+};
+
+class Destinations {
+public:
+    /// Reads cdp.destination. Statements are planned when first used, and kept.
+    static Destinations Load();
+
+    bool empty() const { return destinations_.empty(); }
+    const std::vector<Destination>& all() const { return destinations_; }
+
+    /// Puts the rows of the people in the staged rows cdp_touched (profile_id bigint; each once) right: of everybody
+    /// whose profile, identifiers or memberships changed, who is new or was merged away. After all of these are
+    /// written. A value that does not fit throws. A destination that cannot be kept at all (its table is gone, its
+    /// owner may not read a column any more) stops nobody else: it stands still, with a WARNING, and
+    /// cdp.destination.problem says why.
+    void Apply();
+
+    /// The same for everybody, in the destinations that depend on this segment. For changes outside of a batch.
+    void Refill(const std::string& segment);
+
+    struct Difference {
+        std::string table;
+        std::optional<uint64> differing;  // nothing: it cannot be computed
+    };
+    /// How many rows are not what the definitions give now; `repair`: puts them right.
+    std::vector<Difference> Compare(bool repair);
+
+private:
+    std::vector<Destination> destinations_;
+};
+
+/// An identifier, and a text, as they stand in SQL.
+std::string Quoted(const std::string& identifier);
+std::string Literal(const std::string& text);
+/// The OID of cdp.profile.
+Oid ProfileTable();
+
+/// The calls that an expression may make beside reading columns.
+inline constexpr const char* kSpecialCalls[] = {"segment_names"};
+
+}  // namespace cdp::activate
