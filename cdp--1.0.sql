@@ -409,12 +409,108 @@ SELECT pg_extension_config_dump('cdp.segment_id_seq', '');
 SELECT pg_extension_config_dump('cdp.segment_epoch_seq', '');
 SELECT pg_extension_config_dump('cdp.segment_member', '');
 SELECT pg_extension_config_dump('cdp.segment_transition', '');
+-- activate.sql: destinations, and who is in them. Their tables and publications are ordinary objects, no members of
+-- the extension: they come back from pg_dump whole, and are found again by name.
+
+CREATE SCHEMA cdp_out;
+COMMENT ON SCHEMA cdp_out IS 'The tables of destinations: what leaves for other systems.';
+GRANT USAGE ON SCHEMA cdp_out TO cdp_admin;
+
+CREATE SEQUENCE cdp.destination_id_seq;
+CREATE TABLE cdp.destination (
+    destination_id bigint PRIMARY KEY,
+    name           text NOT NULL UNIQUE,
+    segment        text,
+    key            text NOT NULL,
+    columns        jsonb NOT NULL,
+    purpose        text,
+    table_name     text NOT NULL UNIQUE,
+    owner          name NOT NULL,
+    created_at     timestamptz NOT NULL DEFAULT now(),
+    reads          name[] NOT NULL,
+    problem        text
+);
+COMMENT ON TABLE cdp.destination IS
+    'The destinations: whom (members of segment, or everybody), by which key, and which columns, as SQL over cdp.profile.';
+COMMENT ON COLUMN cdp.destination.table_name IS 'The table, as a qualified and quoted name.';
+COMMENT ON COLUMN cdp.destination.owner IS 'The role that made it: its columns are computed with this role''s rights.';
+COMMENT ON COLUMN cdp.destination.reads IS 'The columns of cdp.profile that its columns are computed from.';
+COMMENT ON COLUMN cdp.destination.problem IS
+    'Why it stands still: people leave it, nobody enters or changes. cdp.rebuild(true) puts it right and clears this. NULL: it is kept current.';
+
+-- Of destinations that are keyed by an identifier: which row is whose. So a row is found again when its person has
+-- lost that identifier.
+CREATE TABLE cdp.destination_member (
+    destination_id bigint NOT NULL,
+    profile_id     bigint NOT NULL,
+    key            text COLLATE "C" NOT NULL,
+    PRIMARY KEY (destination_id, profile_id),
+    UNIQUE (destination_id, key)
+);
+COMMENT ON TABLE cdp.destination_member IS
+    'Who is in which destination under which key, where that is not profile_id.';
+
+SELECT pg_extension_config_dump('cdp.destination', '');
+SELECT pg_extension_config_dump('cdp.destination_id_seq', '');
+SELECT pg_extension_config_dump('cdp.destination_member', '');
+-- activate_doors.sql: making and dropping destinations, and putting them right.
+
+CREATE FUNCTION cdp.create_destination(name text, segment text DEFAULT NULL, key text DEFAULT 'profile_id',
+                                       columns jsonb DEFAULT NULL, purpose text DEFAULT NULL,
+                                       table_name text DEFAULT NULL) RETURNS regclass
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_create_destination';
+COMMENT ON FUNCTION cdp.create_destination(text, text, text, jsonb, text, text) IS
+    'Makes the table (default: cdp_out.<name>), one row per member of the segment, or per profile; fills it, keeps it current, and publishes it as cdp_<name>. columns: column → SQL expression over the profile row, which may call cdp.segment_names(); by default first_seen_at, last_seen_at, event_count and every trait there is now. key: profile_id, or an identifier type.';
+REVOKE ALL ON FUNCTION cdp.create_destination(text, text, text, jsonb, text, text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.drop_destination(name text) RETURNS void
+    LANGUAGE c VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_destination';
+COMMENT ON FUNCTION cdp.drop_destination(text) IS
+    'Drops the destination with its table and its publication.';
+REVOKE ALL ON FUNCTION cdp.drop_destination(text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.segment_names() RETURNS text[]
+    LANGUAGE c STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_segment_names';
+COMMENT ON FUNCTION cdp.segment_names() IS
+    'In the columns of a destination: the names of the person''s segments, sorted. An error anywhere else.';
+REVOKE ALL ON FUNCTION cdp.segment_names() FROM PUBLIC;
+
+CREATE FUNCTION cdp.destination_difference(repair boolean DEFAULT false)
+    RETURNS TABLE (table_name text, differing bigint)
+    LANGUAGE c VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_destination_difference';
+COMMENT ON FUNCTION cdp.destination_difference(boolean) IS
+    'Internal, for cdp.rebuild: how many rows of each destination''s table are not what its definition gives now (NULL: it cannot be computed); with repair, puts them right.';
+REVOKE ALL ON FUNCTION cdp.destination_difference(boolean) FROM PUBLIC;
+
+CREATE FUNCTION cdp.refresh_destinations(segment text) RETURNS void
+    LANGUAGE c VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_refresh_destinations';
+COMMENT ON FUNCTION cdp.refresh_destinations(text) IS
+    'Internal, for what changes the members of a segment outside a batch: brings the destinations that depend on the segment in line.';
+REVOKE ALL ON FUNCTION cdp.refresh_destinations(text) FROM PUBLIC;
+
+-- Publications are in no schema, and tables may be outside of ours: DROP EXTENSION … CASCADE would leave them behind.
+CREATE FUNCTION cdp.drop_destinations_first() RETURNS event_trigger
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_destinations_first';
+COMMENT ON FUNCTION cdp.drop_destinations_first() IS
+    'Internal: before DROP EXTENSION cdp CASCADE, drops the destinations with their tables and publications.';
+REVOKE ALL ON FUNCTION cdp.drop_destinations_first() FROM PUBLIC;
+CREATE EVENT TRIGGER cdp_drop_destinations_first ON ddl_command_start WHEN TAG IN ('DROP EXTENSION')
+    EXECUTE FUNCTION cdp.drop_destinations_first();
 CREATE FUNCTION cdp.refresh_views() RETURNS void LANGUAGE sql AS $$ $$;
 CREATE FUNCTION cdp.drop_views() RETURNS void LANGUAGE sql AS $$ $$;
-CREATE TABLE cdp.destination(name text, segment text);
-CREATE FUNCTION cdp.destination_columns_used(OUT destination text, OUT column_name text) RETURNS SETOF record LANGUAGE sql AS $$ SELECT ''::text,''::text WHERE false $$;
 
-CREATE FUNCTION cdp.destination_difference(repair boolean, OUT table_name text, OUT differing bigint) RETURNS SETOF record LANGUAGE sql AS $$ SELECT ''::text,0::bigint WHERE false $$;
 -- identity_doors.sql: configuring identifier types, finding people, merging them by hand.
 
 CREATE FUNCTION cdp.resolve(type text, value text) RETURNS bigint
@@ -572,6 +668,109 @@ CREATE FUNCTION cdp.rebuild(repair boolean DEFAULT false, OUT table_name text, O
 COMMENT ON FUNCTION cdp.rebuild(boolean) IS
     'Computes all derived state afresh from events, links and definitions, beside the live one, and reports how many rows of each table differ. With repair, puts the fresh one in place. Keeps the pipeline waiting meanwhile.';
 REVOKE ALL ON FUNCTION cdp.rebuild(boolean) FROM PUBLIC;
+-- status_doors.sql: the worker, waiting for it, and how things stand.
+
+CREATE FUNCTION cdp.start_worker() RETURNS boolean
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_start_worker';
+COMMENT ON FUNCTION cdp.start_worker() IS
+    'Starts the background worker of this database, without a restart; true once it is up, also if it was. If it backs off from a failure, it tries again now. In the transaction of CREATE EXTENSION it starts at commit.';
+REVOKE ALL ON FUNCTION cdp.start_worker() FROM PUBLIC;
+
+CREATE FUNCTION cdp.stop_worker() RETURNS boolean
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_stop_worker';
+COMMENT ON FUNCTION cdp.stop_worker() IS
+    'Stops the background worker of this database and waits until it is gone; whether there was one. It stays away until start_worker() or a restart of the server.';
+REVOKE ALL ON FUNCTION cdp.stop_worker() FROM PUBLIC;
+
+CREATE FUNCTION cdp.flush(timeout interval DEFAULT '30 s') RETURNS boolean
+    LANGUAGE c VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    -- As for cdp.process(): where no worker runs it processes by itself.
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
+    SET enable_material = off
+    SET jit = off
+    SET max_parallel_workers_per_gather = 0
+    SET plan_cache_mode = force_generic_plan
+    AS 'MODULE_PATHNAME', 'cdp_flush';
+COMMENT ON FUNCTION cdp.flush(interval) IS
+    'True as soon as everything committed before the call is reflected in every derived table; false on timeout. Where no worker runs it processes the messages itself, in this transaction.';
+REVOKE ALL ON FUNCTION cdp.flush(interval) FROM PUBLIC;
+
+CREATE FUNCTION cdp.worker_status(OUT pid int, OUT state text, OUT started_at timestamptz, OUT batches bigint,
+                                  OUT messages bigint, OUT messages_per_second double precision,
+                                  OUT last_error text, OUT last_error_at timestamptz) RETURNS record
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_worker_status';
+COMMENT ON FUNCTION cdp.worker_status() IS
+    'Internal, for cdp.status: what shared memory knows of the worker of this database, since the server started.';
+REVOKE ALL ON FUNCTION cdp.worker_status() FROM PUBLIC;
+
+CREATE FUNCTION cdp.pending_messages(OUT messages bigint, OUT oldest timestamptz) RETURNS record
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+    SET jit = off
+    AS $$
+        SELECT count(i.inbox_xid), min(i.received_at)
+        FROM cdp.pipeline p
+        JOIN cdp.inbox i ON i.inbox_xid >= pg_snapshot_xmin(p.done_snapshot)
+                        AND NOT pg_visible_in_snapshot(i.inbox_xid, p.done_snapshot)
+                        AND NOT coalesce(pg_visible_in_snapshot(i.inbox_xid, p.tick_snapshot)
+                                         AND (i.inbox_xid, i.inbox_id) <= (p.tick_xid, p.tick_inbox_id), false)
+    $$;
+COMMENT ON FUNCTION cdp.pending_messages() IS
+    'Internal, for cdp.status: how many messages are committed and not processed, and when the oldest was received. Reads only those.';
+REVOKE ALL ON FUNCTION cdp.pending_messages() FROM PUBLIC;
+
+-- A function, since a view over cdp.profile would keep pg_restore from putting the restored table in its place.
+CREATE FUNCTION cdp.count_profiles() RETURNS bigint
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$ SELECT count(*) FROM cdp.profile $$;
+COMMENT ON FUNCTION cdp.count_profiles() IS 'Internal, for cdp.status: how many profiles there are.';
+REVOKE ALL ON FUNCTION cdp.count_profiles() FROM PUBLIC;
+
+CREATE VIEW cdp.status AS
+    SELECT b.messages AS backlog,
+           coalesce(greatest(clock_timestamp() - b.oldest, interval '0'), interval '0') AS lag,
+           w.pid AS worker_pid,
+           w.state AS worker_state,
+           w.started_at AS worker_started_at,
+           CASE WHEN w.last_error_at > coalesce(p.last_error_at, '-infinity') THEN w.last_error ELSE p.last_error END AS last_error,
+           greatest(w.last_error_at, p.last_error_at) AS last_error_at,
+           p.last_batch_at,
+           p.last_batch_size,
+           p.last_batch_ms,
+           (SELECT count(*) FROM cdp.event) AS events,
+           (SELECT cdp.count_profiles()) AS profiles,
+           (SELECT count(*) FROM cdp.rejected_message) AS rejected,
+           w.batches,
+           w.messages,
+           w.messages_per_second
+    FROM cdp.pipeline p, cdp.worker_status() w, cdp.pending_messages() b;
+COMMENT ON VIEW cdp.status IS
+    'How things stand, in one row. events, profiles and rejected are counted exactly, row by row, when they are selected: leave them out of what is asked often. batches, messages: since the server started.';
+COMMENT ON COLUMN cdp.status.backlog IS 'Messages that are committed and not processed.';
+COMMENT ON COLUMN cdp.status.lag IS 'How long ago the oldest of the backlog was received; zero if there is none.';
+COMMENT ON COLUMN cdp.status.worker_state IS 'idle, running, backing off (from last_error), starting, stopped, or standby.';
+COMMENT ON COLUMN cdp.status.last_error IS 'Why the pipeline last failed as a whole; it may have gone on since. What single messages did wrong is in cdp.rejected_message.';
+COMMENT ON COLUMN cdp.status.messages_per_second IS 'Processed, on average of the last minute.';
+
+GRANT SELECT ON cdp.status TO cdp_marketer, cdp_analyst, cdp_pii;
+GRANT EXECUTE ON FUNCTION cdp.worker_status(), cdp.pending_messages(), cdp.count_profiles()
+    TO cdp_marketer, cdp_analyst, cdp_pii;
+
+-- With shared_preload_libraries the commit of CREATE EXTENSION starts the worker.
+DO $$ BEGIN PERFORM cdp.inbox_mark(); END $$;
 -- profile_doors.sql: declaring traits, reading people.
 
 CREATE FUNCTION cdp.create_trait(

@@ -71,7 +71,8 @@ void Ledger::WriteIdentifiers(BatchIdentifiers& identifiers, Resolver& resolver,
     std::vector<int> order;
     for (size_t i = 0; i < entries.size(); ++i)
         if (entries[i].is_new || entries[i].seen_changed) order.push_back(static_cast<int>(i));
-    std::sort(order.begin(), order.end(), [&](int a, int b) { return entries[a].identifier_id < entries[b].identifier_id; });
+    // In the order of the widest index, that of the values.
+    std::sort(order.begin(), order.end(), [&](int a, int b) { return entries[a].value < entries[b].value; });
     pg::StagedRows staged("cdp_batch_seen", {{"identifier_id", INT8OID}, {"type", TEXTOID}, {"value", TEXTOID}, {"profile_id", INT8OID},
                                              {"first_seen_at", TIMESTAMPTZOID}, {"last_seen_at", TIMESTAMPTZOID}, {"is_new", BOOLOID}});
     uint64 fresh = 0;

@@ -14,7 +14,7 @@ namespace cdp::pg {
 namespace {
 
 constexpr bool kNoNulls[64] = {};
-constexpr int kStoreKilobytes = 64 * 1024;
+constexpr int kStoreKilobytes = 256 * 1024;
 
 struct Split {
     explicit Split(std::initializer_list<Arg> args) {

@@ -2,6 +2,7 @@
 #include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/isolate_pg.hpp"
+#include "pipeline/isolate_pg.hpp"
 
 using namespace cdp;
 
