@@ -26,6 +26,16 @@ COMMENT ON FUNCTION cdp.segment_names() IS
     'In the columns of a destination: the names of the person''s segments, sorted. An error anywhere else.';
 REVOKE ALL ON FUNCTION cdp.segment_names() FROM PUBLIC;
 
+CREATE FUNCTION cdp.destination_columns_used() RETURNS TABLE (destination text, column_name text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        SELECT d.name, r FROM cdp.destination d, unnest(d.reads) r;
+    END;
+COMMENT ON FUNCTION cdp.destination_columns_used() IS
+    'Which destinations need which columns of cdp.profile.';
+REVOKE ALL ON FUNCTION cdp.destination_columns_used() FROM PUBLIC;
+
 CREATE FUNCTION cdp.destination_difference(repair boolean DEFAULT false)
     RETURNS TABLE (table_name text, differing bigint)
     LANGUAGE c VOLATILE STRICT
@@ -40,7 +50,7 @@ CREATE FUNCTION cdp.refresh_destinations(segment text) RETURNS void
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_refresh_destinations';
 COMMENT ON FUNCTION cdp.refresh_destinations(text) IS
-    'Internal, for what changes the members of a segment outside a batch: brings the destinations that depend on the segment in line.';
+    'Internal: brings the destinations that depend on the segment in line with its members.';
 REVOKE ALL ON FUNCTION cdp.refresh_destinations(text) FROM PUBLIC;
 
 -- Publications are in no schema, and tables may be outside of ours: DROP EXTENSION … CASCADE would leave them behind.

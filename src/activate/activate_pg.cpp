@@ -58,17 +58,16 @@ CDP_FUNCTION(cdp_segment_names)  // cdp.segment_names() → text[]
 
 CDP_FUNCTION(cdp_destination_difference)  // cdp.destination_difference(repair) → TABLE (table_name, differing)
 {
-    pg::Call([&] { InitMaterializedSRF(fcinfo, 0); });
-    auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+    pg::TableResult result(fcinfo);
     const pg::ActAs owner(pg::ExtensionOwner());
     const pg::Spi spi;
     LockPipeline();
     for (const auto& difference : activate::Destinations::Load().Compare(PG_GETARG_BOOL(0))) {
-        Datum values[] = {pg::TextDatum(difference.table), Int64GetDatum(difference.differing.value_or(0))};
-        bool nulls[] = {false, !difference.differing};
-        pg::Call([&] { tuplestore_putvalues(result->setResult, result->setDesc, values, nulls); });
+        const Datum values[] = {pg::TextDatum(difference.table), Int64GetDatum(difference.differing.value_or(0))};
+        const bool nulls[] = {false, !difference.differing};
+        result.Add(values, nulls);
     }
-    return Datum(0);
+    return result.Done();
 }
 
 CDP_FUNCTION(cdp_refresh_destinations)  // cdp.refresh_destinations(segment)
@@ -76,7 +75,8 @@ CDP_FUNCTION(cdp_refresh_destinations)  // cdp.refresh_destinations(segment)
     const pg::ActAs owner(pg::ExtensionOwner());
     const pg::Spi spi;
     LockPipeline();
-    activate::Destinations::Load().Refill(*TextArgument(fcinfo, 0));
+    const std::string segment = *TextArgument(fcinfo, 0);
+    activate::Destinations::Load().Refill({&segment, 1});
     return Datum(0);
 }
 

@@ -85,8 +85,9 @@ Oid ProfileTable() {
     return pg::Call([] { return get_relname_relid("profile", get_namespace_oid("cdp", false)); });
 }
 
-bool Definition::DependsOn(const std::string& of_segment) const {
-    return segment == of_segment || std::any_of(columns.begin(), columns.end(), [](const auto& column) {
+bool Definition::DependsOn(std::span<const std::string> segments) const {
+    return std::find(segments.begin(), segments.end(), segment) != segments.end() ||
+           std::any_of(columns.begin(), columns.end(), [](const auto& column) {
                return column.second.find(kSpecialCalls[0]) != std::string::npos;
            });
 }
@@ -299,9 +300,9 @@ void Destinations::Apply() {
         Attempt(destination, [&] { destination.Maintain(destination.definition().stands_still); });
 }
 
-void Destinations::Refill(const std::string& segment) {
+void Destinations::Refill(std::span<const std::string> segments) {
     for (Destination& destination : destinations_)
-        if (destination.definition().DependsOn(segment) && !destination.definition().stands_still)
+        if (destination.definition().DependsOn(segments) && !destination.definition().stands_still)
             Attempt(destination, [&] { destination.Refill(); });
 }
 

@@ -22,8 +22,8 @@ struct Definition {
     bool stands_still = false;                                  // has a problem
 
     bool KeyedByProfile() const { return key == "profile_id"; }
-    /// Whether a change of the members of `segment` may change it.
-    bool DependsOn(const std::string& segment) const;
+    /// Whether a change of the members of one of these segments may change it.
+    bool DependsOn(std::span<const std::string> segments) const;
 };
 
 /// How many rows were written.
@@ -70,8 +70,9 @@ public:
     /// cdp.destination.problem says why.
     void Apply();
 
-    /// The same for everybody, in the destinations that depend on this segment. For changes outside of a batch.
-    void Refill(const std::string& segment);
+    /// The same for everybody, in the destinations that depend on one of these segments. For what changes a
+    /// segment's members outside of a batch: creating, altering, dropping it.
+    void Refill(std::span<const std::string> segments);
 
     struct Difference {
         std::string table;

@@ -47,8 +47,9 @@ const bool installed = [] {
 }  // namespace
 
 Probes::Probes() : outer_(assume_big), settings_(NewGUCNestLevel()) {
-    // What pays for one dear execution, not for many cheap probes.
-    for (const char* name : {"jit", "enable_bitmapscan", "enable_memoize"}) Set(name, "off");
+    // Whatever else pays for many rows at once, not for cheap probes.
+    for (const char* name : {"jit", "enable_bitmapscan", "enable_memoize", "enable_hashjoin", "enable_mergejoin"})
+        Set(name, "off");
     assume_big = true;
 }
 

@@ -29,24 +29,20 @@ const segment::Segment& Owned(const pipeline::Definitions& definitions, const st
     return *segment;
 }
 
-/// Fills the segments that refer to `place`, and those that refer to them, in order.
-void FillDependents(const pipeline::Definitions& definitions, const std::string& name) {
+/// Fills the segments that refer to `name`, and those that refer to them, in order. Returns the names of all.
+std::vector<std::string> FillDependents(const pipeline::Definitions& definitions, const std::string& name) {
     const auto& all = definitions.segments->all();
     std::vector<char> dependent(all.size());
+    std::vector<std::string> names{name};
     for (size_t i = 0; i < all.size(); ++i) dependent[i] = all[i].name == name;
     for (size_t i = 0; i < all.size(); ++i)
         for (const int other : all[i].reads_segments)
             if (dependent[other] && !dependent[i]) {
                 dependent[i] = 1;
                 segment::Fill(all[i], false, "alter");
+                names.push_back(all[i].name);
             }
-}
-
-/// Destinations that send who entered or left, since this transaction's transitions.
-void SendChanges() {
-    pg::StagedRows touched("cdp_touched", {{"profile_id", INT8OID}}, pg::StagedRows::kMany);
-    const auto rows = pg::Query("SELECT DISTINCT profile_id FROM cdp.segment_transition WHERE xmin = pg_current_xact_id()::xid ORDER BY 1");
-    for (uint64 i = 0; i < rows.size(); ++i) touched.Add({*rows.Get(i, 1)});
+    return names;
 }
 
 }  // namespace
@@ -79,6 +75,7 @@ CDP_FUNCTION(cdp_create_segment)  // cdp.create_segment(name, definition, descri
                  pg::Text(pg::Call([&] { return GetUserNameFromId(caller, false); }))});
     pipeline::TouchConfiguration();
     const auto size = segment::Fill(*pipeline::Current().segments->Named(name), true, "create").entered;
+    pipeline::Current().destinations.Refill({&name, 1});
     pipeline::TouchConfiguration();
     pg::Query("SELECT cdp.refresh_views()");
     PG_RETURN_INT64(size);
@@ -99,8 +96,8 @@ CDP_FUNCTION(cdp_alter_segment)  // cdp.alter_segment(name, definition) → TABL
     pipeline::TouchConfiguration();
     const auto& definitions = pipeline::Current();
     const auto difference = segment::Fill(*definitions.segments->Named(name), false, "alter");
-    FillDependents(definitions, name);
-    SendChanges();
+    const auto changed = FillDependents(definitions, name);
+    pipeline::Current().destinations.Refill(changed);
     pipeline::TouchConfiguration();
     result.Add({Int64GetDatum(difference.entered), Int64GetDatum(difference.left)});
     return result.Done();
@@ -131,6 +128,7 @@ CDP_FUNCTION(cdp_drop_segment)  // cdp.drop_segment(name) → void
     pg::Execute("DELETE FROM cdp.segment_transition WHERE segment_id = $1", {id});
     pg::Execute("DELETE FROM cdp.segment WHERE segment_id = $1", {id});
     pipeline::TouchConfiguration();
+    activate::Destinations::Load().Refill({&name, 1});
     PG_RETURN_VOID();
 }
 

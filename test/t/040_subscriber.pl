@@ -146,6 +146,24 @@ $cdp->safe_psql('postgres', q{SELECT cdp.merge_profiles(cdp.resolve('user_id', '
 is(told(), "UPDATE hand\@x.org\nDELETE u1\@x.org", 'the same in the transaction of the merge');
 same_everywhere('after a merge by hand');
 
+# What changes segments by itself
+$cdp->safe_psql('postgres', q{SELECT cdp.create_segment('two orders', 'orders >= 2')});
+is(told(), "UPDATE hand\@x.org\nUPDATE second\@x.org\nUPDATE visitor\@x.org", 'a new segment is told to its members');
+same_everywhere('after a new segment');
+$cdp->safe_psql('postgres', q{SELECT cdp.alter_segment('customers', $$orders >= 2 AND city <> 'nowhere'$$)});
+is(told(), join("\n", map { "DELETE $_\@x.org" } qw(new nine u6)), 'a segment that is altered sends away who is no member any more');
+$cdp->safe_psql('postgres', q{SELECT cdp.alter_segment('customers', $$orders >= 1 AND city <> 'nowhere'$$)});
+is(told(), join("\n", map { "INSERT $_\@x.org" } qw(new nine u6)), 'and takes them back');
+$cdp->safe_psql('postgres', q{SELECT cdp.drop_segment('two orders')});
+told();
+same_everywhere('after a segment was dropped');
+for my $statement (q{cdp.drop_segment('customers')}, q{cdp.drop_trait('orders')})
+{
+	my ($code, $out, $error) = $cdp->psql('postgres', "SELECT $statement");
+	like($error, qr/is in use/, "$statement is refused while a destination uses it");
+}
+is($cdp->safe_psql('postgres', q{SELECT sum(differing) FROM cdp.rebuild()}), '0', 'rebuild() finds nothing to change');
+
 # What happens while the CRM is away arrives when it is back; and the publisher may restart in between.
 $crm->stop;
 $cdp->safe_psql('postgres', q{SELECT cdp.identify('u1', '{"city": "Essen"}'); SELECT cdp.track('Order Completed', 'u6')});
