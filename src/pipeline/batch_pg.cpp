@@ -224,8 +224,13 @@ int64 ProcessBatch(int64 max_messages) {
 }
 
 void RejectNext(const pg::Failure& why) {
-    collect::InboxBatch inbox(collect::Progress::Load(), 1, PG_INT64_MAX);
-    if (inbox.Empty()) return;
+    const auto progress = collect::Progress::Load();
+    collect::InboxBatch inbox(progress, 1, PG_INT64_MAX);
+    if (inbox.Empty()) {
+        if (!progress.tick && !inbox.after().tick) return;
+        inbox.after().Store(0, 0);  // as above
+        return RejectNext(why);
+    }
     collect::Rejections rejections(inbox.descriptor());
     for (const auto& message : inbox.messages())
         rejections.Add(message, {why.message, "SQLSTATE " + why.sqlstate + (why.detail.empty() ? "" : ": " + why.detail)});

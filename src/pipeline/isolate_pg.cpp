@@ -4,6 +4,7 @@
 #include "collect/inbox_pg.hpp"
 #include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
+#include "pipeline/definitions_pg.hpp"
 #include "pipeline/isolation.hpp"
 #include "pipeline/wake_pg.hpp"
 
@@ -53,6 +54,7 @@ int64 ProcessIsolating(int64 max_messages) {
     const pg::LatestSnapshot snapshot;
     for (;;) {
         const int64 size = std::min(max_messages, isolation.Size());
+        Current();  // a definition that cannot be read is no message's fault
         pg::Failure failure;
         try {
             const int64 taken = ProcessWhole(size);
