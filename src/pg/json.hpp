@@ -65,5 +65,9 @@ Datum Concat(Datum a, Datum b);
 Datum Without(Datum object, const std::vector<std::string>& keys);
 /// {} in the current memory context. Throws.
 Datum EmptyObject();
+/// A value as a jsonb of its own, in the current memory context. Throws.
+Datum Standalone(const Json& value);
+/// The object of these members, in the current memory context. Throws.
+Datum ObjectOf(std::span<const std::pair<std::string_view, Json>> members);
 
 }  // namespace cdp::pg
