@@ -26,9 +26,23 @@ size_t Characters(std::string_view text) {
     return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }
 
+std::string_view Beginning(std::string_view text, size_t characters) {
+    size_t end = 0;
+    for (; end < text.size(); ++end)
+        if ((text[end] & 0xc0) != 0x80 && characters-- == 0) break;
+    return text.substr(0, end);
+}
+
+size_t TextBytes(const Message& m) {
+    return m.message_id.size() + m.type.size() + m.source.size() + m.user_id.size() + m.anonymous_id.size() +
+           m.previous_id.size() + m.group_id.size() + m.event.size();
+}
+
+Refusal NoIdentifier() { return {"no identifier", "all its identifiers are absent, blocked or of unknown types"}; }
+
 std::optional<Refusal> Refuse(const Message& m) {
     if (std::find(kTypes.begin(), kTypes.end(), m.type) == kTypes.end())
-        return Refusal{"unknown type", "type \"" + std::string(m.type.substr(0, 100)) +
+        return Refusal{"unknown type", "type \"" + std::string(Beginning(m.type, 100)) +
                                            "\" is none of identify, track, page, screen, group, alias"};
     if (m.type == "track" && IsBlank(m.event)) return Refusal{"track without event", ""};
     if (m.type == "group" && IsBlank(m.group_id)) return Refusal{"group without group_id", ""};
@@ -43,6 +57,8 @@ std::optional<Refusal> Refuse(const Message& m) {
     if (m.bytes > kLargestMessage)
         return Refusal{"message is too large",
                        std::to_string(m.bytes) + " bytes; at most " + std::to_string(kLargestMessage) + " are allowed"};
+    if (m.received_at == INT64_MIN || m.received_at == INT64_MAX) return Refusal{"received_at is infinite", ""};
+    if (m.occurred_at == INT64_MIN) return Refusal{"occurred_at is infinite", ""};
     if (static_cast<__int128>(m.occurred_at) - m.received_at > kFarthestAhead)
         return Refusal{"occurred_at is in the future", "it is more than a day ahead of received_at"};
     return std::nullopt;

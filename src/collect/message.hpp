@@ -31,10 +31,18 @@ std::optional<Refusal> Refuse(const Message& message);
 /// The refusal of a message that nobody can be identified by.
 Refusal NoIdentifier();
 
+/// Why a message is refused that has no identifier left: all absent, blocked or of unknown types.
+Refusal NoIdentifier();
+
+/// The bytes of the text fields. Message::bytes is these and those of the three jsonb fields.
+size_t TextBytes(const Message& message);
+
 /// True for a field that counts as absent: empty, or white space only.
 bool IsBlank(std::string_view text);
 
 /// The number of UTF-8 characters.
 size_t Characters(std::string_view text);
+/// The first `characters` of them.
+std::string_view Beginning(std::string_view text, size_t characters);
 
 }  // namespace cdp::collect

@@ -51,10 +51,12 @@ bool Matches(const std::string& pattern, std::string_view value) {
 }  // namespace
 
 Rules Rules::Load() {
-    Rules rules;
-    const auto types = pg::Query(
+    static pg::Statement load_types(
         "SELECT type_id, name, priority, max_per_profile, normalizer, paths FROM cdp.identifier_type"
         " WHERE dropped_at IS NULL ORDER BY priority, type_id");
+    static pg::Statement load_blocked("SELECT type, pattern FROM cdp.blocked_identifier ORDER BY type, pattern");
+    Rules rules;
+    const auto types = load_types.Query();
     for (uint64 i = 0; i < types.size(); ++i) {
         TypeRule rule{DatumGetInt32(*types.Get(i, 1)), DatumGetInt32(*types.Get(i, 3)), std::nullopt};
         if (const auto limit = types.Get(i, 4)) rule.max_per_profile = DatumGetInt32(*limit);
@@ -65,7 +67,7 @@ Rules Rules::Load() {
         rules.limits_.push_back(rule);
         rules.types_.push_back(std::move(type));
     }
-    const auto blocked = pg::Query("SELECT type, pattern FROM cdp.blocked_identifier ORDER BY type, pattern");
+    const auto blocked = load_blocked.Query();
     for (uint64 i = 0; i < blocked.size(); ++i) {
         const auto type = blocked.Text(i, 1);
         const int index = rules.TypeNamed(type);

@@ -120,4 +120,25 @@ Datum EmptyObject() {
     return Call([] { return DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")); });
 }
 
+Datum Standalone(const Json& value) {
+    JsonbValue copy = value.raw();
+    return Call([&] { return PointerGetDatum(JsonbValueToJsonb(&copy)); });
+}
+
+Datum ObjectOf(std::span<const std::pair<std::string_view, Json>> members) {
+    return Call([&] {
+        JsonbParseState* state = nullptr;
+        pushJsonbValue(&state, WJB_BEGIN_OBJECT, nullptr);
+        for (const auto& [name, value] : members) {
+            JsonbValue key, copy = value.raw();
+            key.type = jbvString;
+            key.val.string.val = const_cast<char*>(name.data());
+            key.val.string.len = static_cast<int>(name.size());
+            pushJsonbValue(&state, WJB_KEY, &key);
+            pushJsonbValue(&state, WJB_VALUE, &copy);
+        }
+        return PointerGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, nullptr)));
+    });
+}
+
 }  // namespace cdp::pg

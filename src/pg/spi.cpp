@@ -157,11 +157,11 @@ uint64 Statement::Execute(std::initializer_list<Arg> args) {
     return SPI_processed;
 }
 
-Cursor::Cursor(const std::string& sql, std::initializer_list<Arg> args) {
+Cursor::Cursor(const std::string& sql, std::initializer_list<Arg> args, bool read_only) {
     Split split(args);
     portal_ = Call([&] {
         return SPI_cursor_open_with_args(nullptr, sql.c_str(), static_cast<int>(split.types.size()), split.types.data(),
-                                         split.values.data(), split.nulls.data(), false, CURSOR_OPT_NO_SCROLL);
+                                         split.values.data(), split.nulls.data(), read_only, CURSOR_OPT_NO_SCROLL);
     });
 }
 

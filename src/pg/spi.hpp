@@ -137,10 +137,10 @@ private:
     SPIPlanPtr plan_ = nullptr;
 };
 
-/// A server-side cursor over a query.
+/// A server-side cursor over a query. `read_only`: with the active snapshot.
 class Cursor {
 public:
-    explicit Cursor(const std::string& sql, std::initializer_list<Arg> args = {});
+    explicit Cursor(const std::string& sql, std::initializer_list<Arg> args = {}, bool read_only = false);
     ~Cursor();
     Cursor(const Cursor&) = delete;
     /// The next rows, at most `count`; none at the end.
