@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "pg/error.hpp"
+
 namespace cdp::collect {
 
 namespace {
@@ -22,9 +24,9 @@ MessageKey KeyOf(std::string_view message_id, int64_t received_at) {
 bool Holds(std::span<const MessageKey> sorted, const MessageKey& key, int64_t window) {
     const MessageKey least{key.high, key.low, INT64_MIN};
     for (auto it = std::lower_bound(sorted.begin(), sorted.end(), least); it != sorted.end() && it->SameId(key); ++it) {
-        const int64_t apart = key.received_at > it->received_at ? key.received_at - it->received_at
-                                                                : it->received_at - key.received_at;
-        if (apart <= window) return true;
+        // Unsigned: between the infinities lies more than an int64_t holds.
+        const auto [earlier, later] = std::minmax(key.received_at, it->received_at);
+        if (static_cast<uint64_t>(later) - static_cast<uint64_t>(earlier) <= static_cast<uint64_t>(window)) return true;
     }
     return false;
 }
@@ -38,6 +40,8 @@ KeyFilter::KeyFilter(std::span<const MessageKey> keys)
 }
 
 KeyFilter::KeyFilter(std::string_view bytes) : words_(bytes.size() / sizeof(uint64_t)) {
+    if (bytes.size() % (kWordsALine * sizeof(uint64_t)) != 0)
+        throw Error(sqlstate::data_corrupted, "a filter of message keys is damaged");
     memcpy(words_.data(), bytes.data(), words_.size() * sizeof(uint64_t));
 }
 

@@ -35,6 +35,7 @@ class KeyFilter {
 public:
     KeyFilter() = default;
     explicit KeyFilter(std::span<const MessageKey> keys);
+    /// From `bytes()`. Throws Error(data_corrupted) if they cannot be that.
     explicit KeyFilter(std::string_view bytes);
 
     bool MayHold(const MessageKey& key) const;

@@ -5,7 +5,11 @@
 
 namespace cdp::identity {
 
+// libphonenumber's own limit, which it looks at only after work that is quadratic in the length.
+constexpr size_t kLongest = 250;
+
 std::optional<std::string> NormalisePhone(std::string_view written, std::string_view region) {
+    if (written.size() > kLongest) return std::nullopt;
     using i18n::phonenumbers::PhoneNumber;
     using i18n::phonenumbers::PhoneNumberUtil;
     const PhoneNumberUtil& util = *PhoneNumberUtil::GetInstance();

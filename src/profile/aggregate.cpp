@@ -48,6 +48,16 @@ bool AggregateState::Beats(const Value& value, const Stamp& stamp, int rank) con
     }
 }
 
+void AggregateState::AddTimes(const Value& value, int64_t times) {
+    auto [entry, fresh] = values_.try_emplace(value, 0);
+    if (!fresh && IsPlainer(value, entry->first)) {  // whichever of them came first
+        auto node = values_.extract(entry);
+        node.key() = value;
+        entry = values_.insert(std::move(node)).position;
+    }
+    entry->second += times;
+}
+
 void AggregateState::Add(const Stamp& stamp, const Value& value, int rank) {
     switch (aggregate_) {
         case Aggregate::kCount:
@@ -60,10 +70,10 @@ void AggregateState::Add(const Stamp& stamp, const Value& value, int rank) {
             break;
         case Aggregate::kDistinctCount:
         case Aggregate::kUniqueList:
-            values_.try_emplace(value, 0);
+            AddTimes(value, 0);
             break;
         case Aggregate::kMostFrequent:
-            ++values_[value];
+            AddTimes(value, 1);
             break;
         default:
             if (Beats(value, stamp, rank)) {
@@ -86,7 +96,7 @@ void AggregateState::Merge(const AggregateState& other) {
         case Aggregate::kDistinctCount:
         case Aggregate::kUniqueList:
         case Aggregate::kMostFrequent:
-            for (const auto& [value, count] : other.values_) values_[value] += count;
+            for (const auto& [value, count] : other.values_) AddTimes(value, count);
             break;
         default:
             if (other.count_ > 0) Add(other.stamp_, other.single_, other.rank_);

@@ -46,6 +46,7 @@ public:
 
 private:
     bool Beats(const Value& value, const Stamp& stamp, int rank) const;
+    void AddTimes(const Value& value, int64_t times);
 
     Aggregate aggregate_;
     int64_t count_ = 0;                         // count, sum, avg; and whether there is a single value

@@ -56,9 +56,10 @@ public:
         return text;
     }
 
-private:
     [[noreturn]] static void Corrupt() { throw Error(sqlstate::data_corrupted, "a profile's state is damaged")
                                              .Hint("Repair it with cdp.rebuild(repair => true)."); }
+
+private:
     std::string_view bytes_;
 };
 

@@ -15,6 +15,10 @@ auto Place(Pairs& pairs, const Key& key) {
     return std::lower_bound(pairs.begin(), pairs.end(), key, [](const auto& pair, const Key& k) { return pair.first < k; });
 }
 
+// Around the ends of int64_t, since between two infinities lies more than it holds.
+int64_t Plus(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); }
+int64_t Minus(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) - static_cast<uint64_t>(b)); }
+
 }  // namespace
 
 bool KeyStamps::Advance(std::string_view key, const Stamp& stamp) {
@@ -33,8 +37,8 @@ void KeyStamps::Write(Writer& out) const {
     Stamp previous;
     for (const auto& [key, stamp] : stamps_) {
         out.Text(key);
-        out.Signed(stamp.occurred_at - previous.occurred_at);
-        out.Signed(stamp.event_id - previous.event_id);
+        out.Signed(Minus(stamp.occurred_at, previous.occurred_at));
+        out.Signed(Minus(stamp.event_id, previous.event_id));
         previous = stamp;
     }
 }
@@ -44,8 +48,8 @@ KeyStamps KeyStamps::Read(Reader& in) {
     Stamp stamp;
     for (uint64_t left = in.Unsigned(); left > 0; --left) {
         const auto key = in.Text();
-        stamp.occurred_at += in.Signed();
-        stamp.event_id += in.Signed();
+        stamp.occurred_at = Plus(stamp.occurred_at, in.Signed());
+        stamp.event_id = Plus(stamp.event_id, in.Signed());
         result.stamps_.emplace_back(key, stamp);
     }
     return result;
@@ -64,7 +68,7 @@ ProfileState::ProfileState(std::string_view bytes) {
     membership_epoch_ = in.Signed();
     int64_t segment = 0;
     for (uint64_t left = in.Unsigned(); left > 0; --left) {
-        segment += static_cast<int64_t>(in.Unsigned());
+        segment = Plus(segment, static_cast<int64_t>(in.Unsigned()));
         memberships_.push_back(segment);
     }
     while (!in.AtEnd()) {
@@ -127,7 +131,7 @@ std::string ProfileState::Write(const std::function<bool(int)>& keep) const {
     out.Unsigned(memberships_.size());
     int64_t previous = 0;
     for (const int64_t segment : memberships_) {
-        out.Unsigned(static_cast<uint64_t>(segment - previous));
+        out.Unsigned(static_cast<uint64_t>(Minus(segment, previous)));
         previous = segment;
     }
     // Both lists are sorted, so equal states give equal bytes.

@@ -1,6 +1,7 @@
 // profile/value.cpp: see value.hpp.
 #include "profile/value.hpp"
 
+#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -9,6 +10,8 @@ namespace cdp::profile {
 using boost::multiprecision::cpp_int;
 
 namespace {
+
+constexpr int kLargestScale = 16383;  // of a numeric
 
 cpp_int PowerOfTen(int exponent) {
     static const auto small = [] {
@@ -23,6 +26,12 @@ cpp_int PowerOfTen(int exponent) {
 template <class T>
 int ThreeWay(const T& a, const T& b) {
     return a < b ? -1 : b < a ? 1 : 0;
+}
+
+/// As PostgreSQL does: all NaNs are equal, and greater than anything else.
+int CompareReals(double a, double b) {
+    if (std::isnan(a) || std::isnan(b)) return ThreeWay(std::isnan(a), std::isnan(b));
+    return ThreeWay(a, b);
 }
 
 }  // namespace
@@ -43,7 +52,7 @@ std::optional<Decimal> Decimal::Parse(std::string_view text) {
         if (point) ++result.scale_;
         if (++digits <= 18) small = small * 10 + (c - '0');
     }
-    if (digits == 0) return std::nullopt;
+    if (digits == 0 || result.scale_ > kLargestScale) return std::nullopt;
     if (digits <= 18) {
         result.coefficient_ = small;
     } else {
@@ -103,6 +112,7 @@ Decimal Decimal::Read(Reader& in) {
     Decimal result;
     const uint64_t head = in.Unsigned();
     const auto magnitude = in.Text();
+    if (head >> 1 > kLargestScale) Reader::Corrupt();
     result.scale_ = static_cast<int>(head >> 1);
     if (!magnitude.empty()) {
         const auto* bytes = reinterpret_cast<const unsigned char*>(magnitude.data());
@@ -116,11 +126,16 @@ int Compare(const Value& a, const Value& b) {
     if (a.index() != b.index()) return a.index() < b.index() ? -1 : 1;
     switch (a.index()) {
         case 1: return ThreeWay(std::get<int64_t>(a), std::get<int64_t>(b));
-        case 2: return ThreeWay(std::get<double>(a), std::get<double>(b));
+        case 2: return CompareReals(std::get<double>(a), std::get<double>(b));
         case 3: return std::get<Decimal>(a).Compare(std::get<Decimal>(b));
         case 4: return text_order(std::get<std::string>(a), std::get<std::string>(b));
         default: return 0;
     }
+}
+
+bool IsPlainer(const Value& a, const Value& b) {
+    if (a.index() == 2) return std::signbit(std::get<double>(a)) < std::signbit(std::get<double>(b));
+    return a.index() == 3 && std::get<Decimal>(a).scale() < std::get<Decimal>(b).scale();
 }
 
 bool ByBytes::operator()(const Value& a, const Value& b) const {
@@ -156,7 +171,7 @@ Value ReadValue(Reader& in) {
         }
         case 3: return Decimal::Read(in);
         case 4: return std::string(in.Text());
-        default: throw Error(sqlstate::data_corrupted, "a profile's state is damaged");
+        default: Reader::Corrupt();
     }
 }
 

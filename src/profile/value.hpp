@@ -48,6 +48,8 @@ inline int (*text_order)(std::string_view, std::string_view) =
     [](std::string_view a, std::string_view b) { return a.compare(b); };
 
 int Compare(const Value& a, const Value& b);
+/// Of two values that compare equal, whether `a` is the one to show: 1.0 before 1.00, 0 before -0.
+bool IsPlainer(const Value& a, const Value& b);
 void Write(Writer& out, const Value& value);
 Value ReadValue(Reader& in);
 
