@@ -1,7 +1,8 @@
 -- profile.sql: profiles, traits, accounts.
 
 -- cdp.profile gains a column with every trait, and users index and publish it. A member of the extension would
--- not come back whole from pg_dump, so it is none; restoring makes it anew (govern.sql: replace_blank_profile).
+-- not come back whole from pg_dump, so roles.sql makes it none, when its grants are set; restoring makes it anew
+-- (govern.sql: replace_blank_profile).
 CREATE TABLE cdp.profile (
     profile_id    bigint PRIMARY KEY,
     first_seen_at timestamptz,
@@ -14,7 +15,6 @@ COMMENT ON TABLE cdp.profile IS
     'A row a person: what is known of them, one column for each declared and computed trait.';
 COMMENT ON COLUMN cdp.profile.traits IS 'All traits of identify messages, each key''s last value by occurred_at.';
 COMMENT ON COLUMN cdp.profile.state IS 'Internal: what the traits remember. Do not change it; cdp.rebuild(true) makes it afresh.';
-ALTER EXTENSION cdp DROP TABLE cdp.profile;
 
 CREATE SEQUENCE cdp.trait_id_seq;
 CREATE TABLE cdp.trait (
@@ -29,8 +29,11 @@ CREATE TABLE cdp.trait (
     "window"     interval,
     sources      text[],
     owner        name NOT NULL,
-    created_at   timestamptz NOT NULL DEFAULT now()
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    personal     boolean
 );
+COMMENT ON COLUMN cdp.trait.personal IS
+    'Whether it is personal data; NULL: its name decides. Set it with cdp.set_personal.';
 COMMENT ON TABLE cdp.trait IS
     'The columns of cdp.profile that are kept by themselves. aggregate: of a declared trait its survivorship; path: the trait, or the property, that it reads.';
 
