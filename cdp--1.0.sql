@@ -300,7 +300,8 @@ SELECT pg_extension_config_dump('cdp.profile_id_seq', '');
 -- profile.sql: profiles, traits, accounts.
 
 -- cdp.profile gains a column with every trait, and users index and publish it. A member of the extension would
--- not come back whole from pg_dump, so it is none; restoring makes it anew (govern.sql: replace_blank_profile).
+-- not come back whole from pg_dump, so roles.sql makes it none, when its grants are set; restoring makes it anew
+-- (govern.sql: replace_blank_profile).
 CREATE TABLE cdp.profile (
     profile_id    bigint PRIMARY KEY,
     first_seen_at timestamptz,
@@ -313,7 +314,6 @@ COMMENT ON TABLE cdp.profile IS
     'A row a person: what is known of them, one column for each declared and computed trait.';
 COMMENT ON COLUMN cdp.profile.traits IS 'All traits of identify messages, each key''s last value by occurred_at.';
 COMMENT ON COLUMN cdp.profile.state IS 'Internal: what the traits remember. Do not change it; cdp.rebuild(true) makes it afresh.';
-ALTER EXTENSION cdp DROP TABLE cdp.profile;
 
 CREATE SEQUENCE cdp.trait_id_seq;
 CREATE TABLE cdp.trait (
@@ -328,8 +328,11 @@ CREATE TABLE cdp.trait (
     "window"     interval,
     sources      text[],
     owner        name NOT NULL,
-    created_at   timestamptz NOT NULL DEFAULT now()
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    personal     boolean
 );
+COMMENT ON COLUMN cdp.trait.personal IS
+    'Whether it is personal data; NULL: its name decides. Set it with cdp.set_personal.';
 COMMENT ON TABLE cdp.trait IS
     'The columns of cdp.profile that are kept by themselves. aggregate: of a declared trait its survivorship; path: the trait, or the property, that it reads.';
 
@@ -453,6 +456,352 @@ COMMENT ON TABLE cdp.destination_member IS
 SELECT pg_extension_config_dump('cdp.destination', '');
 SELECT pg_extension_config_dump('cdp.destination_id_seq', '');
 SELECT pg_extension_config_dump('cdp.destination_member', '');
+-- govern.sql: who sees what of a person, and how a dump comes back.
+
+-- What is personal ----------------------------------------------------------------------------------------------
+
+CREATE FUNCTION cdp.sees_personal() RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_sees_personal';
+COMMENT ON FUNCTION cdp.sees_personal() IS
+    'Whether you may see personal data: as a member of cdp_pii or cdp_admin, or a superuser.';
+
+CREATE FUNCTION cdp.looks_personal(name text) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_looks_personal';
+COMMENT ON FUNCTION cdp.looks_personal(text) IS
+    'Whether a field of that name (or dotted path) looks like personal data: a contact, a name, an address, a date of birth, a number of an account or a document, an identifier.';
+
+CREATE FUNCTION cdp.profile_columns(
+        OUT attnum smallint, OUT name name, OUT type text, OUT is_text boolean, OUT personal boolean) RETURNS SETOF record
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    -- A trait is personal as somebody said, else a declared one as its names look, or where identifiers are read
+    -- from. A column that is nobody's trait holds who knows what.
+    SELECT a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid = 'text'::regtype,
+           CASE WHEN a.attname IN ('profile_id', 'first_seen_at', 'last_seen_at', 'event_count', 'traits') THEN false
+                WHEN t.name IS NULL THEN true
+                ELSE coalesce(t.personal,
+                              t.kind = 'declared' AND
+                              (cdp.looks_personal(t.name) OR cdp.looks_personal(t.path) OR
+                               EXISTS (SELECT FROM cdp.identifier_type i WHERE 'traits.' || t.path = ANY (i.paths))))
+           END
+    FROM pg_attribute a LEFT JOIN cdp.trait t ON t.name = a.attname
+    WHERE a.attrelid = to_regclass('cdp.profile') AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> 'state'
+$$;
+COMMENT ON FUNCTION cdp.profile_columns() IS
+    'Internal: the columns of cdp.profile that readers see, and which of them are personal.';
+
+-- As init-plans of the views below these are computed once a query.
+CREATE FUNCTION cdp.masked_keys(OUT open_traits text[], OUT closed_traits text[], OUT closed_properties text[], OUT closed_context text[])
+    RETURNS record
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT coalesce(array_agg(t.path) FILTER (WHERE NOT c.personal), '{}'),
+           coalesce(array_agg(t.path) FILTER (WHERE c.personal), '{}') || i.traits,
+           i.properties, i.context
+    FROM (cdp.trait t JOIN cdp.profile_columns() c ON c.name = t.name AND t.kind = 'declared')
+         RIGHT JOIN (SELECT coalesce(array_agg(substring(p FROM 8)) FILTER (WHERE p LIKE 'traits.%'), '{}'),
+                            coalesce(array_agg(substring(p FROM 12)) FILTER (WHERE p LIKE 'properties.%'), '{}'),
+                            coalesce(array_agg(substring(p FROM 9)) FILTER (WHERE p LIKE 'context.%'), '{}')
+                     FROM cdp.identifier_type, unnest(paths) p) i (traits, properties, context) ON true
+    GROUP BY i.traits, i.properties, i.context
+$$;
+COMMENT ON FUNCTION cdp.masked_keys() IS
+    'Internal: the keys in JSON that are personal, or not, by configuration and not by name: those of declared traits, and those that identifiers are read from.';
+
+CREATE FUNCTION cdp.mask_traits(traits jsonb, open text[], closed text[]) RETURNS jsonb
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_mask_traits';
+COMMENT ON FUNCTION cdp.mask_traits(jsonb, text[], text[]) IS
+    'Internal: traits as those see them who may not see personal data. Keys in open stay; of the others only numbers and booleans do whose key does not look personal.';
+
+CREATE FUNCTION cdp.mask_properties(properties jsonb, closed text[]) RETURNS jsonb
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_mask_properties';
+COMMENT ON FUNCTION cdp.mask_properties(jsonb, text[]) IS
+    'Internal: properties as those see them who may not see personal data: without what is closed, or looks personal by its key, or holds an e-mail address.';
+
+CREATE FUNCTION cdp.mask_context(context jsonb, closed text[]) RETURNS jsonb
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_mask_context';
+COMMENT ON FUNCTION cdp.mask_context(jsonb, text[]) IS
+    'Internal: a context as those see it who may not see personal data: active, app, campaign, library, locale, network, os, page, screen and timezone, masked as properties are; nothing of the rest.';
+
+CREATE FUNCTION cdp.set_personal(trait text, personal boolean) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM cdp.lock_pipeline();
+    UPDATE cdp.trait t SET personal = set_personal.personal WHERE t.name = trait;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'trait "%" does not exist', trait USING ERRCODE = 'undefined_object';
+    END IF;
+    PERFORM cdp.refresh_views();
+    PERFORM cdp.touch_configuration();
+    PERFORM cdp.check_definitions();  -- a segment of somebody who may not read it any more
+END $$;
+COMMENT ON FUNCTION cdp.set_personal(text, boolean) IS
+    'Says whether a trait is personal: then who may not see personal data sees it masked, and makes no segments of it. NULL: its name decides, and a computed trait is not personal. Refused while a segment reads the trait whose owner may then not.';
+
+-- The views -----------------------------------------------------------------------------------------------------
+--
+-- cdp.profile_masked and the views in cdp_segment follow the columns of cdp.profile, so they are made as those come
+-- and go, and are no members of the extension: a dump has them as they are. To change a column of your own, call
+-- drop_views(), alter the table, call refresh_views().
+
+CREATE TABLE cdp.kept_grant (
+    view      text NOT NULL,
+    grantee   oid NOT NULL,
+    grantable boolean NOT NULL
+);
+COMMENT ON TABLE cdp.kept_grant IS 'Internal: who could read a view that drop_views() dropped, until refresh_views() makes it again.';
+
+CREATE FUNCTION cdp.view_shape(view regclass) RETURNS text[]
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT coalesce(array_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod) ORDER BY a.attnum), '{}')
+    FROM pg_attribute a WHERE a.attrelid = view AND a.attnum > 0
+$$;
+COMMENT ON FUNCTION cdp.view_shape(regclass) IS 'Internal: the columns of a view and their types; none if it is not there.';
+
+CREATE FUNCTION cdp.grant_view(view text) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    kept record;
+BEGIN
+    EXECUTE format('GRANT SELECT ON %s TO cdp_marketer, cdp_analyst, cdp_pii, cdp_admin', view);
+    FOR kept IN DELETE FROM cdp.kept_grant g WHERE g.view = grant_view.view RETURNING g.grantee, g.grantable LOOP
+        CONTINUE WHEN kept.grantee <> 0 AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = kept.grantee);
+        EXECUTE format('GRANT SELECT ON %s TO %s%s', view,
+                       CASE kept.grantee WHEN 0 THEN 'PUBLIC' ELSE kept.grantee::regrole::text END,
+                       CASE WHEN kept.grantable THEN ' WITH GRANT OPTION' ELSE '' END);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION cdp.grant_view(text) IS 'Internal: lets those read a view that was just made who may.';
+
+CREATE FUNCTION cdp.grant_profile_columns() RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    role_name text;
+    change record;
+BEGIN
+    EXECUTE 'GRANT SELECT ON cdp.profile TO cdp_pii';
+    EXECUTE 'GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES ON cdp.profile TO cdp_admin';
+    -- What segments of theirs may read. Not traits, since it holds what is personal too.
+    FOREACH role_name IN ARRAY ARRAY['cdp_marketer', 'cdp_analyst'] LOOP
+        FOR change IN
+            SELECT c.wanted, string_agg(quote_ident(c.name), ', ' ORDER BY c.attnum) AS columns
+            FROM (SELECT a.attname AS name, a.attnum, NOT coalesce(p.personal OR p.name = 'traits', true) AS wanted,
+                         EXISTS (SELECT FROM aclexplode(a.attacl) g
+                                 WHERE g.grantee = role_name::regrole AND g.privilege_type = 'SELECT') AS granted
+                  FROM pg_attribute a LEFT JOIN cdp.profile_columns() p USING (attnum)
+                  WHERE a.attrelid = 'cdp.profile'::regclass AND a.attnum > 0 AND NOT a.attisdropped) c
+            WHERE c.wanted <> c.granted GROUP BY c.wanted
+        LOOP
+            EXECUTE format(CASE WHEN change.wanted THEN 'GRANT SELECT (%s) ON cdp.profile TO %I'
+                                ELSE 'REVOKE SELECT (%s) ON cdp.profile FROM %I' END, change.columns, role_name);
+        END LOOP;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION cdp.grant_profile_columns() IS
+    'Internal: lets cdp_marketer and cdp_analyst read exactly the columns of cdp.profile that are not personal.';
+
+CREATE FUNCTION cdp.refresh_views() RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    expressions text;
+    shape text[];
+    remark text;
+    masked regclass := to_regclass('cdp.profile_masked');
+    segment record;
+    view text;
+BEGIN
+    SELECT string_agg(CASE WHEN c.name = 'traits' THEN
+                          'CASE WHEN (SELECT cdp.sees_personal()) THEN p.traits ELSE cdp.mask_traits(p.traits, '
+                          '(SELECT k.open_traits FROM cdp.masked_keys() k), (SELECT k.closed_traits FROM cdp.masked_keys() k)) END AS traits'
+                      WHEN NOT c.personal THEN format('p.%I', c.name)
+                      ELSE format('CAST(CASE WHEN (SELECT cdp.sees_personal()) THEN p.%1$I%3$s END AS %2$s) AS %1$I', c.name, c.type,
+                                  CASE WHEN c.is_text THEN format(' WHEN p.%I IS NOT NULL THEN ''***''', c.name) ELSE '' END)
+                      END, ', ' ORDER BY c.attnum),
+           array_agg(quote_ident(c.name) || ' ' || c.type ORDER BY c.attnum),
+           'The profiles as you may see them: with personal data masked unless you are a member of cdp_pii or cdp_admin. Masked: '
+               || coalesce(string_agg(quote_ident(c.name), ', ' ORDER BY c.attnum) FILTER (WHERE c.personal), 'no column')
+               || ', and in traits.'
+    INTO expressions, shape, remark
+    FROM cdp.profile_columns() c;
+
+    -- Made again only if they change, since that waits for their readers. Its comment says the rest of its definition.
+    IF cdp.view_shape(masked) <> shape[:cardinality(cdp.view_shape(masked))] THEN
+        PERFORM cdp.drop_views();
+    END IF;
+    IF to_regclass('cdp.profile_masked') IS NULL OR cdp.view_shape(masked) <> shape OR obj_description(masked, 'pg_class') IS DISTINCT FROM remark THEN
+        masked := to_regclass('cdp.profile_masked');
+        EXECUTE 'CREATE OR REPLACE VIEW cdp.profile_masked AS SELECT ' || expressions || ' FROM cdp.profile p';
+        EXECUTE format('COMMENT ON VIEW cdp.profile_masked IS %L', remark);
+        IF masked IS NULL THEN
+            PERFORM cdp.grant_view('cdp.profile_masked');
+        END IF;
+    END IF;
+
+    FOR segment IN
+        SELECT s.segment_id, s.name, s.description, c.oid IS NULL AS is_new
+        FROM cdp.segment s LEFT JOIN pg_class c ON c.relname = s.name AND c.relnamespace = 'cdp_segment'::regnamespace
+        WHERE c.oid IS NULL OR cdp.view_shape(c.oid) <> shape
+    LOOP
+        view := format('cdp_segment.%I', segment.name);
+        EXECUTE format('CREATE OR REPLACE VIEW %s AS SELECT p.* FROM cdp.segment_member m JOIN cdp.profile_masked p'
+                       ' ON p.profile_id = m.profile_id WHERE m.segment_id = %s', view, segment.segment_id);
+        EXECUTE format('COMMENT ON VIEW %s IS %L', view, segment.description);
+        IF segment.is_new THEN
+            PERFORM cdp.grant_view(view);
+        END IF;
+    END LOOP;
+
+    PERFORM cdp.grant_profile_columns();
+END $$;
+COMMENT ON FUNCTION cdp.refresh_views() IS
+    'Makes cdp.profile_masked and the views of segments follow the columns of cdp.profile, and lets cdp_marketer and cdp_analyst read those that are not personal.';
+
+CREATE FUNCTION cdp.drop_views() RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    views text[];
+    dependents text;
+BEGIN
+    SELECT array_agg(quote_ident(n.nspname) || '.' || quote_ident(c.relname)) INTO views
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'v' AND (n.nspname = 'cdp' AND c.relname = 'profile_masked'
+                               OR n.nspname = 'cdp_segment' AND c.relname IN (SELECT s.name FROM cdp.segment s));
+    IF views IS NULL THEN
+        RETURN;
+    END IF;
+    DELETE FROM cdp.kept_grant;
+    INSERT INTO cdp.kept_grant (view, grantee, grantable)
+    SELECT v, g.grantee, g.is_grantable
+    FROM unnest(views) v JOIN pg_class c ON c.oid = v::regclass, aclexplode(c.relacl) g
+    WHERE g.privilege_type = 'SELECT' AND g.grantee <> c.relowner
+      AND g.grantee NOT IN (SELECT r.oid FROM pg_roles r WHERE r.rolname IN ('cdp_marketer', 'cdp_analyst', 'cdp_pii', 'cdp_admin'));
+    EXECUTE 'DROP VIEW ' || array_to_string(views, ', ');
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    GET STACKED DIAGNOSTICS dependents = PG_EXCEPTION_DETAIL;
+    RAISE EXCEPTION 'other objects depend on the views of profiles' USING ERRCODE = 'dependent_objects_still_exist',
+        DETAIL = dependents, HINT = 'Drop them first, and make them again afterwards.';
+END $$;
+COMMENT ON FUNCTION cdp.drop_views() IS
+    'Drops cdp.profile_masked and the views of segments, so that columns of cdp.profile can be dropped or changed; refresh_views() makes them again.';
+
+CREATE VIEW cdp.identifier_masked AS
+    SELECT i.identifier_id, i.type, CASE WHEN (SELECT cdp.sees_personal()) THEN i.value ELSE '***' END AS value,
+           i.profile_id, i.first_seen_at, i.last_seen_at
+    FROM cdp.identifier i;
+COMMENT ON VIEW cdp.identifier_masked IS
+    'The identifiers as you may see them: values masked unless you are a member of cdp_pii or cdp_admin.';
+
+-- The join costs only those who ask for profile_id.
+CREATE VIEW cdp.event_masked AS
+    SELECT i.profile_id, e.event_id, e.message_id, e.type, e.event, e.source, e.identifier_id, e.occurred_at, e.received_at, e.sent_at,
+           CASE WHEN (SELECT cdp.sees_personal()) THEN e.user_id WHEN e.user_id IS NOT NULL THEN '***' END AS user_id,
+           CASE WHEN (SELECT cdp.sees_personal()) THEN e.anonymous_id WHEN e.anonymous_id IS NOT NULL THEN '***' END AS anonymous_id,
+           CASE WHEN (SELECT cdp.sees_personal()) THEN e.previous_id WHEN e.previous_id IS NOT NULL THEN '***' END AS previous_id,
+           e.group_id, e.linked_ids,
+           CASE WHEN (SELECT cdp.sees_personal()) THEN e.properties
+                ELSE cdp.mask_properties(e.properties, (SELECT k.closed_properties FROM cdp.masked_keys() k)) END AS properties,
+           CASE WHEN (SELECT cdp.sees_personal()) THEN e.traits
+                ELSE cdp.mask_traits(e.traits, (SELECT k.open_traits FROM cdp.masked_keys() k),
+                                     (SELECT k.closed_traits FROM cdp.masked_keys() k)) END AS traits,
+           CASE WHEN (SELECT cdp.sees_personal()) THEN e.context
+                ELSE cdp.mask_context(e.context, (SELECT k.closed_context FROM cdp.masked_keys() k)) END AS context
+    FROM cdp.event e LEFT JOIN cdp.identifier i ON i.identifier_id = e.identifier_id;
+COMMENT ON VIEW cdp.event_masked IS
+    'The events as you may see them, each with the profile it belongs to now. Unless you are a member of cdp_pii or cdp_admin: user_id, anonymous_id and previous_id are masked; of traits what masks them in cdp.profile_masked; of context all that describes a person or a device; of properties the keys that look personal or that identifiers are read from, and texts that hold an e-mail address.';
+
+-- Restoring a dump ----------------------------------------------------------------------------------------------
+--
+-- A dump begins with CREATE EXTENSION, which makes a blank cdp.profile, and then has CREATE TABLE cdp.profile with
+-- all the columns that it had gained, its indexes, its grants and its publications: a table that is no member of the
+-- extension comes back whole. So the blank one has to go out of the way first. What has a row, or a trait, is not blank.
+--
+-- The restored table has no primary key until the end, and until then nothing may be processed, though restoring the
+-- inbox wakes the worker: Traits::Load refuses. Under pg_restore --jobs the key may come before the last rows of
+-- other tables, therefore the mark below: while it is there and a pg_restore is connected, it refuses as well.
+
+CREATE TABLE cdp.restored (
+    since timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE cdp.restored IS
+    'Internal: cdp.profile is being put back from a dump since then; emptied by the first batch afterwards.';
+
+CREATE FUNCTION cdp.drop_blank_profile() RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM cdp.lock_pipeline();
+    IF EXISTS (SELECT FROM cdp.profile) OR EXISTS (SELECT FROM cdp.trait) THEN
+        RETURN;  -- CREATE TABLE will say that it exists.
+    END IF;
+    PERFORM cdp.drop_views();
+    DROP TABLE cdp.profile;
+    INSERT INTO cdp.restored DEFAULT VALUES;
+END $$;
+COMMENT ON FUNCTION cdp.drop_blank_profile() IS
+    'Internal: drops cdp.profile if nothing was ever put into it.';
+
+CREATE FUNCTION cdp.replace_blank_profile() RETURNS event_trigger
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_replace_blank_profile';
+COMMENT ON FUNCTION cdp.replace_blank_profile() IS
+    'Internal: before CREATE TABLE cdp.profile, which a dump has, drops the blank one that CREATE EXTENSION made.';
+CREATE EVENT TRIGGER cdp_replace_blank_profile ON ddl_command_start WHEN TAG IN ('CREATE TABLE')
+    EXECUTE FUNCTION cdp.replace_blank_profile();
+
+CREATE FUNCTION cdp.being_restored() RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT CASE WHEN NOT EXISTS (SELECT FROM pg_index x
+                                 WHERE x.indrelid = to_regclass('cdp.profile') AND x.indisprimary AND x.indisvalid)
+                THEN 'cdp.profile has no primary key'
+                WHEN EXISTS (SELECT FROM cdp.restored) AND EXISTS (
+                         SELECT FROM pg_stat_activity s
+                         WHERE s.datname = current_database() AND s.application_name = 'pg_restore' AND s.pid <> pg_backend_pid())
+                THEN 'the database is being restored' END
+$$;
+COMMENT ON FUNCTION cdp.being_restored() IS
+    'Internal: why nothing can be processed until pg_restore is done; NULL if it can.';
+
+CREATE FUNCTION cdp.check_definitions() RETURNS void
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_check_definitions';
+COMMENT ON FUNCTION cdp.check_definitions() IS
+    'Internal: reads all definitions of identifier types, traits and segments as the pipeline does, and raises what keeps it from running.';
+
+CREATE FUNCTION cdp.library_version() RETURNS text
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_library_version';
+COMMENT ON FUNCTION cdp.library_version() IS
+    'The version of the library cdp.so that is loaded, which should be that of the extension.';
 -- activate_doors.sql: making and dropping destinations, and putting them right.
 
 CREATE FUNCTION cdp.create_destination(name text, segment text DEFAULT NULL, key text DEFAULT 'profile_id',
@@ -481,6 +830,16 @@ COMMENT ON FUNCTION cdp.segment_names() IS
     'In the columns of a destination: the names of the person''s segments, sorted. An error anywhere else.';
 REVOKE ALL ON FUNCTION cdp.segment_names() FROM PUBLIC;
 
+CREATE FUNCTION cdp.destination_columns_used() RETURNS TABLE (destination text, column_name text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        SELECT d.name, r FROM cdp.destination d, unnest(d.reads) r;
+    END;
+COMMENT ON FUNCTION cdp.destination_columns_used() IS
+    'Which destinations need which columns of cdp.profile.';
+REVOKE ALL ON FUNCTION cdp.destination_columns_used() FROM PUBLIC;
+
 CREATE FUNCTION cdp.destination_difference(repair boolean DEFAULT false)
     RETURNS TABLE (table_name text, differing bigint)
     LANGUAGE c VOLATILE STRICT
@@ -495,7 +854,7 @@ CREATE FUNCTION cdp.refresh_destinations(segment text) RETURNS void
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_refresh_destinations';
 COMMENT ON FUNCTION cdp.refresh_destinations(text) IS
-    'Internal, for what changes the members of a segment outside a batch: brings the destinations that depend on the segment in line.';
+    'Internal: brings the destinations that depend on the segment in line with its members.';
 REVOKE ALL ON FUNCTION cdp.refresh_destinations(text) FROM PUBLIC;
 
 -- Publications are in no schema, and tables may be outside of ours: DROP EXTENSION … CASCADE would leave them behind.
@@ -508,9 +867,6 @@ COMMENT ON FUNCTION cdp.drop_destinations_first() IS
 REVOKE ALL ON FUNCTION cdp.drop_destinations_first() FROM PUBLIC;
 CREATE EVENT TRIGGER cdp_drop_destinations_first ON ddl_command_start WHEN TAG IN ('DROP EXTENSION')
     EXECUTE FUNCTION cdp.drop_destinations_first();
-CREATE FUNCTION cdp.refresh_views() RETURNS void LANGUAGE sql AS $$ $$;
-CREATE FUNCTION cdp.drop_views() RETURNS void LANGUAGE sql AS $$ $$;
-
 -- identity_doors.sql: configuring identifier types, finding people, merging them by hand.
 
 CREATE FUNCTION cdp.resolve(type text, value text) RETURNS bigint
@@ -925,3 +1281,87 @@ COMMENT ON FUNCTION cdp.process(bigint) IS
 REVOKE ALL ON FUNCTION cdp.process(bigint) FROM PUBLIC;
 
 SELECT pg_extension_config_dump('cdp.configuration_seq', '');
+-- roles.sql: what each role may do, and which of our objects are no members of the extension. The last part.
+
+-- Nobody gets anything by being there.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cdp FROM PUBLIC;
+
+DO $$
+DECLARE
+    role_name text;
+    called text[];
+    seen text[];
+    object text;
+    schema_name text;
+BEGIN
+    -- By name, so that a function's arguments may change.
+    FOR role_name, called, seen IN VALUES
+        ('cdp_ingest',
+         ARRAY['inbox_mark', 'ingest', 'track', 'identify', 'page', 'screen', 'join_group', 'alias'],
+         ARRAY[]::text[]),
+        ('cdp_marketer',
+         ARRAY['create_segment', 'alter_segment', 'drop_segment', 'preview_segment', 'explain_segment',
+               'in_segment', 'has_identifier', 'consented', 'did', 'did_sequence', 'resolve', 'get_profile',
+               'sees_personal', 'mask_traits', 'masked_keys'],
+         ARRAY['segment', 'segment_member', 'segment_transition', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
+               'profile_alias', 'account_member', 'purpose']),
+        ('cdp_analyst',
+         ARRAY['resolve', 'get_profile', 'sees_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],
+         ARRAY['segment', 'segment_member', 'segment_transition', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
+               'profile_alias', 'account_member', 'purpose', 'event_masked', 'identity_link', 'destination']),
+        ('cdp_pii',
+         ARRAY['resolve', 'get_profile', 'timeline', 'explain_identity', 'explain_merge', 'explain_match', 'explain_segment',
+               'sees_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],
+         ARRAY[]::text[])
+    LOOP
+        EXECUTE pg_catalog.format('GRANT USAGE ON SCHEMA cdp TO %I', role_name);
+        FOR object IN
+            SELECT p.oid::pg_catalog.regprocedure::text FROM pg_catalog.pg_proc p
+            WHERE p.pronamespace OPERATOR(pg_catalog.=) 'cdp'::pg_catalog.regnamespace AND p.proname::text OPERATOR(pg_catalog.=) ANY (called)
+        LOOP
+            EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %I', object, role_name);
+        END LOOP;
+        FOREACH object IN ARRAY seen LOOP
+            IF pg_catalog.to_regclass(pg_catalog.format('cdp.%I', object)) IS NOT NULL THEN
+                EXECUTE pg_catalog.format('GRANT SELECT ON cdp.%I TO %I', object, role_name);
+            END IF;
+        END LOOP;
+    END LOOP;
+
+    FOREACH schema_name IN ARRAY ARRAY['cdp', 'cdp_segment', 'cdp_out'] LOOP
+        CONTINUE WHEN pg_catalog.to_regnamespace(schema_name) IS NULL;
+        EXECUTE pg_catalog.format('GRANT USAGE ON SCHEMA %I TO cdp_admin, cdp_pii', schema_name);
+        EXECUTE pg_catalog.format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO cdp_pii', schema_name);
+        EXECUTE pg_catalog.format('GRANT ALL ON ALL TABLES IN SCHEMA %I TO cdp_admin', schema_name);
+        -- Its owner writes to the tables: a trigger of somebody else's would run with the owner's rights.
+        EXECUTE pg_catalog.format('REVOKE TRIGGER ON ALL TABLES IN SCHEMA %I FROM cdp_admin', schema_name);
+        EXECUTE pg_catalog.format('GRANT ALL ON ALL SEQUENCES IN SCHEMA %I TO cdp_admin', schema_name);
+        EXECUTE pg_catalog.format('GRANT ALL ON ALL FUNCTIONS IN SCHEMA %I TO cdp_admin', schema_name);
+    END LOOP;
+
+    -- What a row of these says runs with the rights of the role in it: functions write them, which put in the caller.
+    FOR object IN
+        SELECT a.attrelid::pg_catalog.regclass::text FROM pg_catalog.pg_attribute a
+             JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) a.attrelid
+        WHERE c.relnamespace OPERATOR(pg_catalog.=) 'cdp'::pg_catalog.regnamespace AND c.relkind OPERATOR(pg_catalog.=) 'r'
+          AND a.attname OPERATOR(pg_catalog.=) 'owner'
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE INSERT, UPDATE ON %s FROM cdp_admin', object);
+    END LOOP;
+END $$;
+
+GRANT USAGE ON SCHEMA cdp_segment TO cdp_marketer, cdp_analyst;
+
+-- The inbox takes messages from cdp_ingest and gives none away.
+GRANT INSERT ON cdp.inbox TO cdp_ingest;
+GRANT USAGE ON SEQUENCE cdp.inbox_id_seq TO cdp_ingest;
+
+-- Segments of theirs may ask whether somebody has an identifier, but not which.
+GRANT SELECT (profile_id, type) ON cdp.identifier TO cdp_marketer, cdp_analyst;
+GRANT SELECT (group_id, first_seen_at, last_seen_at) ON cdp.account TO cdp_marketer, cdp_analyst;
+
+-- No members: they change as traits come and go, and must come back from pg_dump whole. Last of all, with all grants
+-- set, since what was granted to a member in an install script is not dumped.
+SELECT cdp.refresh_views();
+ALTER EXTENSION cdp DROP VIEW cdp.profile_masked;
+ALTER EXTENSION cdp DROP TABLE cdp.profile;
