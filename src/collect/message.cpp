@@ -64,8 +64,4 @@ std::optional<Refusal> Refuse(const Message& m) {
     return std::nullopt;
 }
 
-Refusal NoIdentifier() {
-    return {"no identifier", "every identifier is missing, blank, blocked or not valid"};
-}
-
 }  // namespace cdp::collect

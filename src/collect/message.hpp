@@ -28,8 +28,6 @@ struct Refusal {
 /// The first rule of the Segment spec and of ours that the message breaks, if any. Whether any identifier
 /// is usable is not decided here: that takes the identifier types.
 std::optional<Refusal> Refuse(const Message& message);
-/// The refusal of a message that nobody can be identified by.
-Refusal NoIdentifier();
 
 /// Why a message is refused that has no identifier left: all absent, blocked or of unknown types.
 Refusal NoIdentifier();

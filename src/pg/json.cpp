@@ -120,11 +120,6 @@ Datum EmptyObject() {
     return Call([] { return DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")); });
 }
 
-Datum Standalone(const Json& value) {
-    JsonbValue copy = value.raw();
-    return Call([&] { return PointerGetDatum(JsonbValueToJsonb(&copy)); });
-}
-
 Datum ObjectOf(std::span<const std::pair<std::string_view, Json>> members) {
     return Call([&] {
         JsonbParseState* state = nullptr;

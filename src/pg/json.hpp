@@ -67,8 +67,6 @@ Datum Without(Datum object, const std::vector<std::string>& keys);
 Datum Standalone(const Json& json);
 /// {} in the current memory context. Throws.
 Datum EmptyObject();
-/// A value as a jsonb of its own, in the current memory context. Throws.
-Datum Standalone(const Json& value);
 /// The object of these members, in the current memory context. Throws.
 Datum ObjectOf(std::span<const std::pair<std::string_view, Json>> members);
 
