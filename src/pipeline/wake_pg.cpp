@@ -1,7 +1,7 @@
 // pipeline/wake_pg.cpp: see wake_pg.hpp.
 #include "pipeline/wake_pg.hpp"
 
-#include "pipeline/batch_pg.hpp"
+#include "pipeline/definitions_pg.hpp"
 #include "pipeline/launch_pg.hpp"
 
 extern "C" {
@@ -64,19 +64,20 @@ void AtTransactionEnd(XactEvent event, void*) {
             if (wake_at_commit) WakeOrRegister();
             break;
         case XACT_EVENT_ABORT:
-            ForgetCaches();
+            ForgetCaches(TopSubTransactionId);
             break;
         case XACT_EVENT_PREPARE:
             break;  // the worker finds it within a second of COMMIT PREPARED
         default:
             return;
     }
+    KeepCaches();
     wake_at_commit = false;
     processed = 0;
 }
 
-void AtSubtransactionEnd(SubXactEvent event, SubTransactionId, SubTransactionId, void*) {
-    if (event == SUBXACT_EVENT_ABORT_SUB) ForgetCaches();
+void AtSubtransactionEnd(SubXactEvent event, SubTransactionId own, SubTransactionId, void*) {
+    if (event == SUBXACT_EVENT_ABORT_SUB) ForgetCaches(own);
 }
 
 }  // namespace
