@@ -23,6 +23,7 @@ struct Run {
 
 std::vector<Run> runs;                 // by run_id: oldest first
 bool loaded = false;
+bool changed = false;                  // by this process, since it was loaded
 
 std::string_view AsBytes(std::span<const MessageKey> keys) {
     return {reinterpret_cast<const char*>(keys.data()), keys.size_bytes()};
@@ -195,6 +196,7 @@ std::vector<char> MessageKeys::Duplicates(std::span<const MessageKey> keys, int6
 }
 
 void MessageKeys::Remember(std::vector<MessageKey> keys, int64 window) {
+    changed = true;
     if (!keys.empty()) {
         std::sort(keys.begin(), keys.end());
         int64 max_received = PG_INT64_MIN;
@@ -212,8 +214,10 @@ void MessageKeys::Remember(std::vector<MessageKey> keys, int64 window) {
 }
 
 void MessageKeys::Forget() {
+    // What was only loaded is checked against the table by its run ids, which are never given twice.
+    if (!changed) return;
     runs.clear();
-    loaded = false;
+    loaded = changed = false;
 }
 
 }  // namespace cdp::collect

@@ -24,6 +24,4 @@ int64 MergeProfiles(int64 a, int64 b, const std::string& reason, const std::stri
 /// Rotates the inbox, see collect::RotateInbox().
 void Rotate();
 
-void ForgetCaches();
-
 }  // namespace cdp::pipeline

@@ -20,6 +20,7 @@ struct Kept {
     std::optional<T> value;
     int64 version = -1;
     bool stale = false;
+    SubTransactionId read_in = InvalidSubTransactionId;  // while the transaction that read it goes on
 
     template <class F>
     T& Get(F&& load) {
@@ -30,8 +31,12 @@ struct Kept {
             stale = false;  // whatever changes from here on makes it stale again
             value.emplace(load());
             version = now;
+            read_in = GetCurrentSubTransactionId();
         }
         return *value;
+    }
+    void Forget(SubTransactionId from) {
+        if (read_in >= from) stale = true;
     }
 };
 
@@ -79,7 +84,15 @@ const identity::Rules& CurrentRules() {
     return rules.Get([] { return identity::Rules::Load(); });
 }
 
-void ForgetCaches() {
+void ForgetCaches(SubTransactionId from) {
+    definitions.Forget(from);
+    rules.Forget(from);
+    collect::MessageKeys::Forget();
+}
+
+void KeepCaches() { definitions.read_in = rules.read_in = InvalidSubTransactionId; }
+
+void ForgetAllCaches() {
     definitions.stale = rules.stale = true;
     collect::MessageKeys::Forget();
 }

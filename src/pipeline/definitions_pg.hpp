@@ -22,8 +22,12 @@ Definitions& Current();
 /// The identifier types alone, for looking people up; needs no lock.
 const identity::Rules& CurrentRules();
 
-/// Forgets all that is kept between batches: after an abort it may never have been.
-void ForgetCaches();
+/// Forgets what was read by the subtransaction `from` or since: after an abort it may never have been.
+void ForgetCaches(SubTransactionId from);
+/// The transaction ended, and what is kept by now stays.
+void KeepCaches();
+/// Forgets all of it.
+void ForgetAllCaches();
 
 /// Says that the configuration changed: every session will read it afresh.
 void TouchConfiguration();

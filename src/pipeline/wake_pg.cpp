@@ -1,12 +1,16 @@
 // pipeline/wake_pg.cpp: see wake_pg.hpp.
 #include "pipeline/wake_pg.hpp"
 
-#include "pipeline/batch_pg.hpp"
+#include "pipeline/definitions_pg.hpp"
 #include "pipeline/launch_pg.hpp"
 
 extern "C" {
+#include "commands/extension.h"
+#include "utils/guc.h"
 #include "utils/xid8.h"
 }
+
+#include <csignal>
 
 namespace cdp::pipeline {
 
@@ -16,6 +20,7 @@ constexpr int64 kRegisterAgainAfter = USECS_PER_SEC;
 
 // Of the current transaction.
 bool wake_at_commit = false;
+bool installed = false;  // it ran the install script
 int64 processed = 0;
 
 /// Whether somebody should register a worker for this database, which has none. Needs SharedLock.
@@ -57,26 +62,43 @@ void WakeOrRegister() {
     if (missing) RegisterWorker(MyDatabaseId, DatabasePath);
 }
 
+/// The worker, if any, served an extension whose data are now being restored: it must not process messages
+/// before everything else is there.
+void SendAway() {
+    if (!AttachShared()) return;
+    const SharedLock lock;
+    Slot* slot = FindSlot(MyDatabaseId);
+    if (slot == nullptr) return;
+    slot->wanted = Wanted::kByDefault;
+    if (slot->presence == Presence::kUp) kill(slot->pid, SIGTERM);
+}
+
+/// pg_dump's scripts switch check_function_bodies off. The first message from anyone else after that, or the next
+/// start of the server, starts the worker of a restored database.
+bool Restoring() { return !check_function_bodies; }
+
 void AtTransactionEnd(XactEvent event, void*) {
     switch (event) {
         case XACT_EVENT_COMMIT:
             if (processed > 0) CountProcessed();
-            if (wake_at_commit) WakeOrRegister();
+            if (wake_at_commit && !Restoring()) WakeOrRegister();
+            if (installed && Restoring()) SendAway();
             break;
         case XACT_EVENT_ABORT:
-            ForgetCaches();
+            ForgetCaches(TopSubTransactionId);
             break;
         case XACT_EVENT_PREPARE:
             break;  // the worker finds it within a second of COMMIT PREPARED
         default:
             return;
     }
-    wake_at_commit = false;
+    KeepCaches();
+    wake_at_commit = installed = false;
     processed = 0;
 }
 
-void AtSubtransactionEnd(SubXactEvent event, SubTransactionId, SubTransactionId, void*) {
-    if (event == SUBXACT_EVENT_ABORT_SUB) ForgetCaches();
+void AtSubtransactionEnd(SubXactEvent event, SubTransactionId own, SubTransactionId, void*) {
+    if (event == SUBXACT_EVENT_ABORT_SUB) ForgetCaches(own);
 }
 
 }  // namespace
@@ -92,6 +114,7 @@ void WakeAtCommit() {
     if (wake_at_commit) return;
     AttachShared();
     wake_at_commit = true;
+    installed = creating_extension;
 }
 
 void CountAtCommit(int64 messages) {

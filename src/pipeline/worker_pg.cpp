@@ -1,6 +1,7 @@
 // pipeline/worker_pg.cpp: the background worker of a database. Its life is drawn in README.md.
 #include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
+#include "pipeline/definitions_pg.hpp"
 #include "pipeline/isolate_pg.hpp"
 #include "pipeline/launch_pg.hpp"
 
@@ -242,7 +243,7 @@ void Worker::Run() {
                 if (!busy) Sleep();
             }
         } catch (const ExtensionChanged&) {
-            ForgetCaches();
+            ForgetAllCaches();
         }
     }
 }

@@ -143,6 +143,19 @@ is($node->safe_psql('late', 'SELECT cdp.stop_worker()'), 't', 'a worker that sta
 send_messages('late', 1);
 is($node->safe_psql('late', $state), 'stopped', 'and stays so');
 
+# What pg_restore does, with and without a worker that serves the extension before.
+$node->safe_psql('late_copy', 'SELECT cdp.start_worker()');
+for my $database ('late_copy', 'restored') {
+    if ($database eq 'restored') { $node->safe_psql('postgres', 'CREATE DATABASE restored'); }
+    else { $node->safe_psql($database, 'SET check_function_bodies = off; DROP EXTENSION cdp CASCADE'); }
+    $node->safe_psql($database, 'SET check_function_bodies = off; CREATE EXTENSION cdp');
+    ok($node->poll_query_until($database, "SELECT worker_state = 'stopped' FROM cdp.status"), 'no worker runs while a dump is restored');
+    $node->safe_psql($database, "SET check_function_bodies = off; INSERT INTO cdp.inbox (user_id, event) VALUES ('ann', 'Seen')");
+    is($node->safe_psql($database, 'SELECT backlog, worker_state FROM cdp.status'), '1|stopped', 'nor after it');
+    send_messages($database, 1);
+    ok($node->poll_query_until($database, $done), 'until a message comes');
+}
+
 for my $how ('', ' WITH (FORCE)') {
     $node->safe_psql('late_copy', 'SELECT cdp.start_worker()') if $how eq '';
     database('late_copy') if $how ne '';
