@@ -1,0 +1,48 @@
+-- attach_doors.sql: tables of the user's as sources.
+--
+-- Their settings make values read the same in whatever session they are written.
+
+CREATE FUNCTION cdp.send_inserted_rows() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1
+    AS 'MODULE_PATHNAME', 'cdp_send_inserted_rows';
+COMMENT ON FUNCTION cdp.send_inserted_rows() IS
+    'Internal: the trigger that cdp.attach_table puts on a table.';
+REVOKE ALL ON FUNCTION cdp.send_inserted_rows() FROM PUBLIC;
+
+CREATE FUNCTION cdp.attach_table(relation regclass, event text, identifiers jsonb, occurred_at name DEFAULT NULL,
+                                 properties name[] DEFAULT NULL, backfill boolean DEFAULT true) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET row_security = off
+    SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1
+    AS 'MODULE_PATHNAME', 'cdp_attach_table';
+COMMENT ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean) IS
+    'Makes a table a source: each row inserted from now on becomes a track message, and with backfill each row that is there, in the order of the primary key; returns how many those were. identifiers: {identifier type: column}; properties: columns, all others if NULL; nulls are left out. UPDATE, DELETE and TRUNCATE send nothing, nor does what is inserted straight into a partition or an inheriting table. For the table''s owner.';
+REVOKE ALL ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean) TO cdp_admin;
+
+CREATE FUNCTION cdp.detach_table(relation regclass) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_detach_table';
+COMMENT ON FUNCTION cdp.detach_table(regclass) IS
+    'Makes a table no source any more. Messages that it has sent stay. Returns whether it was attached.';
+REVOKE ALL ON FUNCTION cdp.detach_table(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.detach_table(regclass) TO cdp_admin;
+
+-- The trigger's argument says it all; a trigger is dumped, renamed and dropped with its table.
+CREATE VIEW cdp.attached_table AS
+    SELECT t.tgrelid::regclass AS relation, c.config ->> 'event' AS event, c.config -> 'identifiers' AS identifiers,
+           (c.config ->> 'occurred_at')::name AS occurred_at,
+           CASE WHEN c.config ? 'properties' THEN ARRAY (SELECT jsonb_array_elements_text(c.config -> 'properties'))::name[] END
+               AS properties,
+           t.tgenabled <> 'D' AS enabled
+    FROM pg_catalog.pg_trigger t
+         CROSS JOIN LATERAL (SELECT convert_from(substring(t.tgargs FROM 1 FOR length(t.tgargs) - 1),
+                                                 getdatabaseencoding())::jsonb) c (config)
+    WHERE t.tgfoid = 'cdp.send_inserted_rows()'::regprocedure AND t.tgnargs = 1;
+COMMENT ON VIEW cdp.attached_table IS
+    'The tables that are sources, as cdp.attach_table was told. properties: NULL means all other columns.';
+GRANT SELECT ON cdp.attached_table TO cdp_admin, cdp_analyst;
