@@ -27,7 +27,11 @@ MemoryContext entry_context = nullptr;
 
 struct EntryContext {
     MemoryContext outer = std::exchange(entry_context, CurrentMemoryContext);
-    ~EntryContext() { entry_context = outer; }
+    Spi* outer_spi = std::exchange(innermost_spi, nullptr);
+    ~EntryContext() {
+        entry_context = outer;
+        innermost_spi = outer_spi;
+    }
 };
 
 /// An error in plain memory of PostgreSQL's, which ereport may longjmp over.

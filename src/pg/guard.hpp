@@ -27,6 +27,9 @@ void Prefix(const PgError& error, const std::string& what);
 /// What is done when Call has caught an ERROR, before it goes on as an exception: SPI connections that were opened
 /// inside, by a function of a user's for instance, are abandoned, and would be taken for ours (see spi.cpp).
 inline void (*on_error)() = [] {};
+/// The innermost Spi of the innermost entry; null where that has none. Connections between it and an outer entry's Spi
+/// are those of the functions that called us, and none of our business.
+inline class Spi* innermost_spi = nullptr;
 
 namespace detail {
 

@@ -67,7 +67,7 @@ like(report(q{SELECT guard_nested(-1)}), qr/ERROR:  54001: stack depth limit exc
 like(report(q{DO $$ BEGIN PERFORM guard_nested(5); EXCEPTION WHEN SQLSTATE 'CD001' THEN RAISE EXCEPTION 'again'; END $$}), qr/ERROR:  P0001: again/, 'PL/pgSQL catches by our SQLSTATE');
 
 # PL/pgSQL between two entries goes on in its own connection, whatever the inner one did.
-$node->safe_psql('postgres', q{CREATE FUNCTION between(statement text) RETURNS text LANGUAGE plpgsql AS $$
+$node->safe_psql('postgres', q{CREATE FUNCTION in_between(statement text) RETURNS text LANGUAGE plpgsql AS $$
     DECLARE first text; second text;
     BEGIN
         BEGIN EXECUTE statement INTO first; EXCEPTION WHEN OTHERS THEN first := SQLSTATE; END;
@@ -75,9 +75,9 @@ $node->safe_psql('postgres', q{CREATE FUNCTION between(statement text) RETURNS t
         RETURN first || ', then ' || second;
     END $$});
 for my $case (["SELECT guard_allocate(2000000000)", 'XX000'], ["SELECT guard_query('SELECT 1/0')", '22012'], ["SELECT guard_nested(3)", 'CD001'],
-              ["SELECT guard_try('SELECT between(''SELECT 1/0'')', 2000000000)", 'ok']) {
+              ["SELECT guard_try('SELECT in_between(''SELECT 1/0'')', 2000000000)", 'ok']) {
     my ($sql, $expected) = @$case;
-    is($node->safe_psql('postgres', "SELECT guard_query(\$sql\$SELECT between(\$\$$sql\$\$)\$sql\$)"), "$expected, then 42", "PL/pgSQL between two entries: $sql");
+    is($node->safe_psql('postgres', "SELECT guard_query(\$sql\$SELECT in_between(\$\$$sql\$\$)\$sql\$)"), "$expected, then 42", "PL/pgSQL between two entries: $sql");
 }
 
 # Long loops stop ----------------------------------------------------------------------------------------------------
