@@ -6,6 +6,7 @@
 extern "C" {
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
+#include "mb/pg_wchar.h"
 #include "access/genam.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
@@ -18,15 +19,19 @@ namespace cdp::pg {
 
 namespace {
 
-/// Where caught errors are copied to: the context that was current at the outermost entry.
+constexpr int kLongestText = 1 << 20;  // of a report
+
+/// Where caught errors are copied to: the context that was current at the innermost entry, which nothing below it
+/// deletes. Null where no entry is around, as in callbacks of transactions.
 MemoryContext entry_context = nullptr;
 
 struct EntryContext {
-    MemoryContext outer = entry_context;
-    EntryContext() {
-        if (outer == nullptr) entry_context = CurrentMemoryContext;
+    MemoryContext outer = std::exchange(entry_context, CurrentMemoryContext);
+    Spi* outer_spi = std::exchange(innermost_spi, nullptr);
+    ~EntryContext() {
+        entry_context = outer;
+        innermost_spi = outer_spi;
     }
-    ~EntryContext() { entry_context = outer; }
 };
 
 /// An error in plain memory of PostgreSQL's, which ereport may longjmp over.
@@ -40,12 +45,24 @@ struct Report {
     int position = 0;
 };
 
-char* Copy(const std::string& text) {
-    if (text.empty()) return nullptr;
-    auto* copy = static_cast<char*>(MemoryContextAllocExtended(entry_context, text.size() + 1, MCXT_ALLOC_NO_OOM));
-    if (copy != nullptr) memcpy(copy, text.c_str(), text.size() + 1);
+std::string_view Clip(std::string_view text) {
+    return text.substr(0, pg_mbcliplen(text.data(), static_cast<int>(std::min<size_t>(text.size(), INT_MAX)), kLongestText));
+}
+
+/// Both texts as one in `entry_context`; null where there is no memory for it.
+char* Copy(std::string_view text, std::string_view more = {}) noexcept {
+    text = Clip(text);
+    more = Clip(more);
+    auto* copy = static_cast<char*>(
+        MemoryContextAllocExtended(entry_context, text.size() + more.size() + 1, MCXT_ALLOC_NO_OOM));
+    if (copy == nullptr) return nullptr;
+    std::copy(text.begin(), text.end(), copy);
+    std::copy(more.begin(), more.end(), copy + text.size());
+    copy[text.size() + more.size()] = '\0';
     return copy;
 }
+
+char* CopyUnlessEmpty(const std::string& text) noexcept { return text.empty() ? nullptr : Copy(text); }
 
 /// What is being handled, as a Report. Call it in a catch block; it does not throw.
 Report Catch() noexcept {
@@ -54,18 +71,19 @@ Report Catch() noexcept {
         throw;
     } catch (const PgError& error) {
         report.data = error.data;
+        *error.memory = nullptr;  // the server frees it, with all that is below the entry's context
     } catch (const Error& error) {
-        strlcpy(report.sqlstate, error.sqlstate.c_str(), sizeof report.sqlstate);
+        if (error.sqlstate.size() == 5) strlcpy(report.sqlstate, error.sqlstate.c_str(), sizeof report.sqlstate);
         report.message = Copy(error.message);
-        report.detail = Copy(error.detail);
-        report.hint = Copy(error.hint);
-        report.source = Copy(error.source);
+        report.detail = CopyUnlessEmpty(error.detail);
+        report.hint = CopyUnlessEmpty(error.hint);
+        report.source = CopyUnlessEmpty(error.source);
         report.position = error.position;
     } catch (const std::bad_alloc&) {
         strlcpy(report.sqlstate, "53200", sizeof report.sqlstate);
         report.message = Copy("out of memory");
     } catch (const std::exception& error) {
-        report.message = Copy(std::string("unexpected failure: ") + error.what());
+        report.message = Copy("unexpected failure: ", error.what());
     } catch (...) {
         report.message = Copy("unexpected failure of unknown kind");
     }
@@ -84,6 +102,11 @@ Report Catch() noexcept {
     pg_unreachable();
 }
 
+void FreeErrorMemory(MemoryContext* memory) {
+    if (*memory != nullptr) MemoryContextDelete(*memory);
+    delete memory;
+}
+
 void PollServer() {
     if (InterruptPending) Call([] { CHECK_FOR_INTERRUPTS(); });
 }
@@ -92,13 +115,33 @@ const bool poll_installed = (poll_stop = PollServer, true);
 
 }  // namespace
 
-void detail::ThrowCaught(MemoryContext context) {
-    MemoryContextSwitchTo(entry_context != nullptr ? entry_context : context);
-    ErrorData* data = CopyErrorData();
-    FlushErrorState();
-    on_error();
+void detail::ThrowCaught(MemoryContext context, SavedHoldoff holdoff) {
+    std::shared_ptr<MemoryContext> memory;
+    ErrorData* volatile data = nullptr;
+    try {
+        memory = {new MemoryContext(nullptr), FreeErrorMemory};
+    } catch (const std::bad_alloc&) {
+        // Then there is no room for the error either.
+    }
+    // Copying it may fail in turn, for want of memory.
+    sigjmp_buf* const outer = PG_exception_stack;
+    sigjmp_buf here;
+    if (memory != nullptr && sigsetjmp(here, 0) == 0) {
+        PG_exception_stack = &here;
+        MemoryContextSwitchTo(context);
+        *memory = AllocSetContextCreate(entry_context != nullptr ? entry_context : TopMemoryContext, "cdp error",
+                                        ALLOCSET_SMALL_SIZES);
+        MemoryContextSwitchTo(*memory);
+        data = CopyErrorData();
+    }
+    PG_exception_stack = outer;
     MemoryContextSwitchTo(context);
-    throw PgError(data);
+    FlushErrorState();
+    InterruptHoldoffCount = holdoff.interrupts;
+    QueryCancelHoldoffCount = holdoff.cancel;
+    on_error();
+    if (data == nullptr) throw std::bad_alloc();
+    throw PgError(data, std::move(memory));
 }
 
 void Prefix(const PgError& error, const std::string& what) {

@@ -11,12 +11,14 @@
 
 namespace cdp::pg {
 
-/// An ERROR of PostgreSQL's on its way through C++. The data live in the memory context of the outermost
-/// entry, so they outlast everything that dies on the way.
+/// An ERROR of PostgreSQL's on its way through C++. The data outlast everything that dies on the way (they live below
+/// the memory that was current where the innermost entry was called), and go with the last copy of this: who goes on
+/// after an error leaves nothing behind. Must not outlive the entry that it was caught in.
 struct PgError : std::exception {
-    explicit PgError(ErrorData* data) : data(data) {}
-    const char* what() const noexcept override { return data->message; }
+    PgError(ErrorData* data, std::shared_ptr<MemoryContext> memory) : data(data), memory(std::move(memory)) {}
+    const char* what() const noexcept override { return data->message ? data->message : ""; }
     ErrorData* data;
+    std::shared_ptr<MemoryContext> memory;  // holds the data; null inside once somebody has taken it over
 };
 
 /// Puts `what: ` before the message of an error that is on its way.
@@ -25,6 +27,9 @@ void Prefix(const PgError& error, const std::string& what);
 /// What is done when Call has caught an ERROR, before it goes on as an exception: SPI connections that were opened
 /// inside, by a function of a user's for instance, are abandoned, and would be taken for ours (see spi.cpp).
 inline void (*on_error)() = [] {};
+/// The innermost Spi of the innermost entry; null where that has none. Connections between it and an outer entry's Spi
+/// are those of the functions that called us, and none of our business.
+inline class Spi* innermost_spi = nullptr;
 
 namespace detail {
 
@@ -38,7 +43,14 @@ struct SavedHandlers {
     }
 };
 
-[[noreturn]] void ThrowCaught(MemoryContext context);
+/// What else an ERROR changes: it forgets that interrupts are held off. In callbacks of a commit they are, and the
+/// server counts on it.
+struct SavedHoldoff {
+    uint32 interrupts = InterruptHoldoffCount;
+    uint32 cancel = QueryCancelHoldoffCount;
+};
+
+[[noreturn]] void ThrowCaught(MemoryContext context, SavedHoldoff holdoff);
 
 using Body = Datum (*)(FunctionCallInfo);
 Datum Enter(FunctionCallInfo fcinfo, Body body);
@@ -48,12 +60,13 @@ Datum Enter(FunctionCallInfo fcinfo, Body body);
 template <class F>
 auto Call(F&& function) -> decltype(function()) {
     const detail::SavedHandlers saved;
+    const detail::SavedHoldoff holdoff;
     const MemoryContext context = CurrentMemoryContext;
     sigjmp_buf here;
     if (sigsetjmp(here, 0) != 0) {
         PG_exception_stack = saved.exceptions;
         error_context_stack = saved.callbacks;
-        detail::ThrowCaught(context);
+        detail::ThrowCaught(context, holdoff);
     }
     PG_exception_stack = &here;
     return function();

@@ -38,13 +38,7 @@ void Check(int code, const std::string& sql) {
 
 }  // namespace
 
-namespace {
-
-Spi* innermost = nullptr;
-
-}  // namespace
-
-Spi::Spi() : outer_(innermost) {
+Spi::Spi() : outer_(innermost_spi) {
     Check(Call([] { return SPI_connect(); }), "connect");
     pg_snprintf(marker_name_, sizeof marker_name_, "cdp spi %p", static_cast<void*>(this));
     marker_.md.name = marker_name_;
@@ -52,20 +46,20 @@ Spi::Spi() : outer_(innermost) {
     const int code = SPI_register_relation(&marker_);
     Assert(code == SPI_OK_REL_REGISTER);
     (void) code;
-    innermost = this;
+    innermost_spi = this;
     on_error = FinishAbandoned;
 }
 
 Spi::~Spi() {
-    innermost = outer_;
+    innermost_spi = outer_;
     SPI_finish();
 }
 
 void Spi::FinishAbandoned() {
-    if (innermost == nullptr) return;
+    if (innermost_spi == nullptr) return;
     // Each round ends one connection, at the latest at ours.
-    while (SPI_unregister_relation(innermost->marker_name_) == SPI_ERROR_REL_NOT_FOUND) SPI_finish();
-    SPI_register_relation(&innermost->marker_);
+    while (SPI_unregister_relation(innermost_spi->marker_name_) == SPI_ERROR_REL_NOT_FOUND) SPI_finish();
+    SPI_register_relation(&innermost_spi->marker_);
 }
 
 LatestSnapshot::LatestSnapshot() {
