@@ -867,6 +867,194 @@ COMMENT ON FUNCTION cdp.drop_destinations_first() IS
 REVOKE ALL ON FUNCTION cdp.drop_destinations_first() FROM PUBLIC;
 CREATE EVENT TRIGGER cdp_drop_destinations_first ON ddl_command_start WHEN TAG IN ('DROP EXTENSION')
     EXECUTE FUNCTION cdp.drop_destinations_first();
+-- attach_doors.sql: tables of the user's as sources.
+--
+-- Their settings make values read the same in whatever session they are written.
+
+CREATE FUNCTION cdp.send_inserted_rows() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1
+    AS 'MODULE_PATHNAME', 'cdp_send_inserted_rows';
+COMMENT ON FUNCTION cdp.send_inserted_rows() IS
+    'Internal: the trigger that cdp.attach_table puts on a table.';
+REVOKE ALL ON FUNCTION cdp.send_inserted_rows() FROM PUBLIC;
+
+CREATE FUNCTION cdp.attach_table(relation regclass, event text, identifiers jsonb, occurred_at name DEFAULT NULL,
+                                 properties name[] DEFAULT NULL, backfill boolean DEFAULT true) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET row_security = off
+    SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1
+    AS 'MODULE_PATHNAME', 'cdp_attach_table';
+COMMENT ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean) IS
+    'Makes a table a source: each row inserted from now on becomes a track message, and with backfill each row that is there, in the order of the primary key; returns how many those were. identifiers: {identifier type: column}; properties: columns, all others if NULL; nulls are left out. UPDATE, DELETE and TRUNCATE send nothing, nor does what is inserted straight into a partition or an inheriting table. For the table''s owner.';
+REVOKE ALL ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean) TO cdp_admin;
+
+CREATE FUNCTION cdp.detach_table(relation regclass) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_detach_table';
+COMMENT ON FUNCTION cdp.detach_table(regclass) IS
+    'Makes a table no source any more. Messages that it has sent stay. Returns whether it was attached.';
+REVOKE ALL ON FUNCTION cdp.detach_table(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.detach_table(regclass) TO cdp_admin;
+
+-- The trigger's argument says it all; a trigger is dumped, renamed and dropped with its table.
+CREATE VIEW cdp.attached_table AS
+    SELECT t.tgrelid::regclass AS relation, c.config ->> 'event' AS event, c.config -> 'identifiers' AS identifiers,
+           (c.config ->> 'occurred_at')::name AS occurred_at,
+           CASE WHEN c.config ? 'properties' THEN ARRAY (SELECT jsonb_array_elements_text(c.config -> 'properties'))::name[] END
+               AS properties,
+           t.tgenabled <> 'D' AS enabled
+    FROM pg_catalog.pg_trigger t
+         CROSS JOIN LATERAL (SELECT convert_from(substring(t.tgargs FROM 1 FOR length(t.tgargs) - 1),
+                                                 getdatabaseencoding())::jsonb) c (config)
+    WHERE t.tgfoid = 'cdp.send_inserted_rows()'::regprocedure AND t.tgnargs = 1;
+COMMENT ON VIEW cdp.attached_table IS
+    'The tables that are sources, as cdp.attach_table was told. properties: NULL means all other columns.';
+GRANT SELECT ON cdp.attached_table TO cdp_admin, cdp_analyst;
+-- collect_doors.sql: how messages get in, and how those that were refused get another chance.
+
+-- Messages as JSON ----------------------------------------------------------------------------------------------
+
+CREATE FUNCTION cdp.ingest(messages jsonb, source text DEFAULT 'default')
+    RETURNS TABLE (message_id text, status text, reason text)
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_ingest';
+COMMENT ON FUNCTION cdp.ingest(jsonb, text) IS
+    'Takes a Segment message, an array of them, or a {"batch": […]} body. Each is accepted into cdp.inbox or rejected into cdp.rejected_message, in the order given, whatever becomes of the others. Of a batch, sentAt, context and integrations hold for its messages. A field that the spec does not know is kept in the context under its name.';
+REVOKE ALL ON FUNCTION cdp.ingest(jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.ingest(jsonb, text) TO cdp_ingest;
+
+CREATE FUNCTION cdp.retry_rejected() RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_retry_rejected';
+COMMENT ON FUNCTION cdp.retry_rejected() IS
+    'Sends every rejected message through again, as received when it was, and returns how many. Those that are still bad are rejected anew.';
+REVOKE ALL ON FUNCTION cdp.retry_rejected() FROM PUBLIC;
+
+-- One message ---------------------------------------------------------------------------------------------------
+--
+-- They write with the rights of the extension's owner, so that EXECUTE is all that a sender needs.
+
+CREATE FUNCTION cdp.track(event text, user_id text DEFAULT NULL, anonymous_id text DEFAULT NULL,
+                          properties jsonb DEFAULT NULL, context jsonb DEFAULT NULL,
+                          occurred_at timestamptz DEFAULT NULL, message_id text DEFAULT NULL,
+                          source text DEFAULT 'default') RETURNS text
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    INSERT INTO cdp.inbox (type, event, user_id, anonymous_id, properties, context, occurred_at, message_id, source)
+    VALUES ('track', event, user_id, anonymous_id, properties, context, coalesce(occurred_at, now()),
+            CASE WHEN message_id ~ '\S' THEN message_id ELSE gen_random_uuid()::text END, coalesce(source, 'default'))
+    RETURNING inbox.message_id INTO message_id;
+    RETURN message_id;
+END $$;
+COMMENT ON FUNCTION cdp.track(text, text, text, jsonb, jsonb, timestamptz, text, text) IS
+    'Sends a track message: somebody did something. Returns its message_id.';
+
+CREATE FUNCTION cdp.identify(user_id text, traits jsonb DEFAULT NULL, anonymous_id text DEFAULT NULL,
+                             context jsonb DEFAULT NULL, occurred_at timestamptz DEFAULT NULL,
+                             message_id text DEFAULT NULL, source text DEFAULT 'default') RETURNS text
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    INSERT INTO cdp.inbox (type, user_id, traits, anonymous_id, context, occurred_at, message_id, source)
+    VALUES ('identify', user_id, traits, anonymous_id, context, coalesce(occurred_at, now()),
+            CASE WHEN message_id ~ '\S' THEN message_id ELSE gen_random_uuid()::text END, coalesce(source, 'default'))
+    RETURNING inbox.message_id INTO message_id;
+    RETURN message_id;
+END $$;
+COMMENT ON FUNCTION cdp.identify(text, jsonb, text, jsonb, timestamptz, text, text) IS
+    'Sends an identify message: who somebody is, and what is known of them. Returns its message_id.';
+
+CREATE FUNCTION cdp.page(name text, user_id text DEFAULT NULL, anonymous_id text DEFAULT NULL,
+                         properties jsonb DEFAULT NULL, context jsonb DEFAULT NULL,
+                         occurred_at timestamptz DEFAULT NULL, message_id text DEFAULT NULL,
+                         source text DEFAULT 'default') RETURNS text
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    INSERT INTO cdp.inbox (type, event, user_id, anonymous_id, properties, context, occurred_at, message_id, source)
+    VALUES ('page', name, user_id, anonymous_id, properties, context, coalesce(occurred_at, now()),
+            CASE WHEN message_id ~ '\S' THEN message_id ELSE gen_random_uuid()::text END, coalesce(source, 'default'))
+    RETURNING inbox.message_id INTO message_id;
+    RETURN message_id;
+END $$;
+COMMENT ON FUNCTION cdp.page(text, text, text, jsonb, jsonb, timestamptz, text, text) IS
+    'Sends a page message: somebody saw a page of a website. Returns its message_id.';
+
+CREATE FUNCTION cdp.screen(name text, user_id text DEFAULT NULL, anonymous_id text DEFAULT NULL,
+                           properties jsonb DEFAULT NULL, context jsonb DEFAULT NULL,
+                           occurred_at timestamptz DEFAULT NULL, message_id text DEFAULT NULL,
+                           source text DEFAULT 'default') RETURNS text
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    INSERT INTO cdp.inbox (type, event, user_id, anonymous_id, properties, context, occurred_at, message_id, source)
+    VALUES ('screen', name, user_id, anonymous_id, properties, context, coalesce(occurred_at, now()),
+            CASE WHEN message_id ~ '\S' THEN message_id ELSE gen_random_uuid()::text END, coalesce(source, 'default'))
+    RETURNING inbox.message_id INTO message_id;
+    RETURN message_id;
+END $$;
+COMMENT ON FUNCTION cdp.screen(text, text, text, jsonb, jsonb, timestamptz, text, text) IS
+    'Sends a screen message: somebody saw a screen of an app. Returns its message_id.';
+
+CREATE FUNCTION cdp.join_group(group_id text, user_id text DEFAULT NULL, traits jsonb DEFAULT NULL,
+                               anonymous_id text DEFAULT NULL, context jsonb DEFAULT NULL,
+                               occurred_at timestamptz DEFAULT NULL, message_id text DEFAULT NULL,
+                               source text DEFAULT 'default') RETURNS text
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    INSERT INTO cdp.inbox (type, group_id, user_id, traits, anonymous_id, context, occurred_at, message_id, source)
+    VALUES ('group', group_id, user_id, traits, anonymous_id, context, coalesce(occurred_at, now()),
+            CASE WHEN message_id ~ '\S' THEN message_id ELSE gen_random_uuid()::text END, coalesce(source, 'default'))
+    RETURNING inbox.message_id INTO message_id;
+    RETURN message_id;
+END $$;
+COMMENT ON FUNCTION cdp.join_group(text, text, jsonb, text, jsonb, timestamptz, text, text) IS
+    'Sends a group message: somebody belongs to an account, and what is known of that account. Returns its message_id.';
+
+CREATE FUNCTION cdp.alias(previous_id text, user_id text DEFAULT NULL, context jsonb DEFAULT NULL,
+                          occurred_at timestamptz DEFAULT NULL, message_id text DEFAULT NULL,
+                          source text DEFAULT 'default') RETURNS text
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    INSERT INTO cdp.inbox (type, previous_id, user_id, context, occurred_at, message_id, source)
+    VALUES ('alias', previous_id, user_id, context, coalesce(occurred_at, now()),
+            CASE WHEN message_id ~ '\S' THEN message_id ELSE gen_random_uuid()::text END, coalesce(source, 'default'))
+    RETURNING inbox.message_id INTO message_id;
+    RETURN message_id;
+END $$;
+COMMENT ON FUNCTION cdp.alias(text, text, jsonb, timestamptz, text, text) IS
+    'Sends an alias message: previous_id, an anonymous_id, is the person user_id. Returns its message_id.';
+
+REVOKE ALL ON FUNCTION cdp.track(text, text, text, jsonb, jsonb, timestamptz, text, text),
+                       cdp.identify(text, jsonb, text, jsonb, timestamptz, text, text),
+                       cdp.page(text, text, text, jsonb, jsonb, timestamptz, text, text),
+                       cdp.screen(text, text, text, jsonb, jsonb, timestamptz, text, text),
+                       cdp.join_group(text, text, jsonb, text, jsonb, timestamptz, text, text),
+                       cdp.alias(text, text, jsonb, timestamptz, text, text)
+    FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.track(text, text, text, jsonb, jsonb, timestamptz, text, text),
+                          cdp.identify(text, jsonb, text, jsonb, timestamptz, text, text),
+                          cdp.page(text, text, text, jsonb, jsonb, timestamptz, text, text),
+                          cdp.screen(text, text, text, jsonb, jsonb, timestamptz, text, text),
+                          cdp.join_group(text, text, jsonb, text, jsonb, timestamptz, text, text),
+                          cdp.alias(text, text, jsonb, timestamptz, text, text)
+    TO cdp_ingest;
 -- identity_doors.sql: configuring identifier types, finding people, merging them by hand.
 
 CREATE FUNCTION cdp.resolve(type text, value text) RETURNS bigint
@@ -1125,7 +1313,7 @@ GRANT SELECT ON cdp.status TO cdp_marketer, cdp_analyst, cdp_pii;
 GRANT EXECUTE ON FUNCTION cdp.worker_status(), cdp.pending_messages(), cdp.count_profiles()
     TO cdp_marketer, cdp_analyst, cdp_pii;
 
--- With shared_preload_libraries the commit of CREATE EXTENSION starts the worker.
+-- With shared_preload_libraries the commit of CREATE EXTENSION starts the worker, unless pg_restore runs it.
 DO $$ BEGIN PERFORM cdp.inbox_mark(); END $$;
 -- profile_doors.sql: declaring traits, reading people.
 
