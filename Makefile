@@ -27,3 +27,18 @@ SQL_PARTS = src/preamble.sql src/collect/collect.sql src/identity/identity.sql s
             $(wildcard src/*/*_doors.sql) src/pipeline/pipeline.sql src/govern/roles.sql
 cdp--1.0.sql: $(SQL_PARTS)
 	cat $(SQL_PARTS) > $@
+
+# The script as it should be, for the test that the committed one is not stale.
+print-script:
+	@cat $(SQL_PARTS)
+
+test:
+	@test/run
+
+bench:
+	@bench/run
+
+demo:
+	@demo/run
+
+.PHONY: print-script test bench demo

@@ -1,0 +1,37 @@
+"""The pipeline's rate on a large state against a small one, with the very same traffic."""
+
+from sections.pipeline import drain
+from workload import INBOX_COLUMNS
+
+
+def run(bench):
+    small = _rate(bench, people=bench.scaled(100_000), events=bench.scaled(1_000_000), stride=1)
+    large = _rate(bench, people=bench.scaled(10_000_000), events=bench.scaled(50_000_000), stride=100)
+    bench.report.add("pipeline at 10 M people and 50 M events against 100 k and 1 M",
+                     f"{large:,.0f}/s against {small:,.0f}/s", large / small, 0.75)
+
+
+def _rate(bench, people, events, stride):
+    cluster = bench.cluster
+    cluster.preload("")
+    database = bench.cdp_database("cdp_growth")
+    grow(bench, database, people, events)
+    # As many people speak as the small state has; in the large one they are every hundredth.
+    messages = max(100_000, bench.scaled(500_000))  # with fewer, a session's first steps would weigh
+    files = bench.workload.traffic(messages, people // stride, stride=stride, seed=3)
+    cluster.copy_in(database, f"cdp.inbox ({INBOX_COLUMNS})", files)
+    cluster.psql(database, "CHECKPOINT")
+    seconds = drain(cluster, database, messages)
+    cluster.psql("postgres", f"DROP DATABASE {database}")
+    return messages / seconds
+
+
+def grow(bench, database, people, messages):
+    """Gives the database a past, through the pipeline itself, so that nothing of the state is made up."""
+    cluster = bench.cluster
+    with bench.workload.generator(messages, people, seed=2) as past:
+        cluster.stream_in(database, f"cdp.inbox ({INBOX_COLUMNS})", past, 250_000, "SELECT cdp.process()")
+    while int(cluster.psql(database, "SELECT cdp.process()")):
+        pass
+    known = int(cluster.psql(database, "VACUUM ANALYZE", "SELECT count(*) FROM cdp.profile"))
+    bench.report.note(f"{database}: {messages:,} messages have made {known:,} profiles")

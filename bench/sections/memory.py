@@ -1,0 +1,35 @@
+"""The worker's own memory after a million messages and after ten."""
+
+import re
+from pathlib import Path
+
+from sections.pipeline import feed, wait_for_worker
+
+
+def run(bench):
+    cluster = bench.cluster
+    cluster.preload("cdp")
+    database = bench.cdp_database("cdp_memory")
+    pid = wait_for_worker(cluster, database)
+    unit, people = bench.scaled(1_000_000), bench.scaled(200_000)
+
+    megabytes = []
+    for seed in range(1, 11):
+        files = bench.workload.traffic(unit, people, seed=seed)
+        feed(cluster, database, files)
+        if wait_for_worker(cluster, database) != pid:
+            raise RuntimeError("the worker was restarted meanwhile")
+        megabytes.append(_own_megabytes(pid))
+        bench.workload.forget(files)
+    bench.report.note(f"worker's memory after each {unit:,} messages, MB: "
+                      + ", ".join(f"{size:.1f}" for size in megabytes))
+    bench.report.add("worker's memory after ten times the messages",
+                     f"{megabytes[-1]:.1f} MB against {megabytes[0]:.1f} MB",
+                     megabytes[-1] / megabytes[0], 1.1, at_least=False)
+    cluster.psql("postgres", f"DROP DATABASE {database} WITH (FORCE)")
+
+
+def _own_megabytes(pid):
+    """Anonymous memory. Not "private": that counts shared buffers which only this process has touched."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return int(re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE)[1]) / 1024

@@ -1,0 +1,89 @@
+"""Messages through the whole of cdp, against the three baselines."""
+
+from time import monotonic
+
+from sections import baseline
+from workload import HERE, INBOX_COLUMNS
+
+
+def run(bench):
+    if "copy" not in bench.rates:
+        baseline.run(bench)
+    messages, people = bench.scaled(1_000_000), bench.scaled(200_000)
+    files = bench.workload.traffic(messages, people)
+
+    rate = _processing_rate(bench, messages, files)
+    bench.report.note(f"cdp.process() over a full inbox: {rate:,.0f} messages/s")
+    bench.rates["cdp"] = rate
+    for name, what, budget in [("copy", "pipeline against plain COPY (N)", 0.5),
+                               ("set", "pipeline against set-based SQL", 5),
+                               ("trigger", "pipeline against per-row triggers", 30)]:
+        other = bench.rates[name]
+        bench.report.add(what, f"{rate:,.0f}/s against {other:,.0f}/s", rate / other, budget)
+
+    end_to_end = messages / _end_to_end(bench, files)
+    bench.report.note(f"end to end, a client's COPY beside the worker until flush() returns: "
+                      f"{end_to_end:,.0f} messages/s, {end_to_end / bench.rates['copy']:.2f} N")
+
+
+def _processing_rate(bench, messages, files):
+    cluster = bench.cluster
+    cluster.preload("")
+    database = bench.cdp_database("cdp_pipeline")
+    cluster.psql(database, HERE / "check.sql")
+    cluster.copy_in(database, f"cdp.inbox ({INBOX_COLUMNS})", files)
+    cluster.psql(database, "CHECKPOINT")
+    seconds = drain(cluster, database, messages)
+    baseline.check(cluster, database, "cdp")
+    expect_no_rejections(cluster, database)
+    return messages / seconds
+
+
+def _end_to_end(bench, files):
+    cluster = bench.cluster
+    cluster.preload("cdp")
+    database = bench.cdp_database("cdp_end_to_end")
+    wait_for_worker(cluster, database)
+    cluster.psql(database, "CHECKPOINT")
+    seconds = feed(cluster, database, files)
+    expect_no_rejections(cluster, database)
+    cluster.psql("postgres", f"DROP DATABASE {database} WITH (FORCE)")
+    return seconds
+
+
+def drain(cluster, database, messages):
+    """Processes everything in the inbox in one session. Returns the seconds that took."""
+    processed = 0
+    with cluster.session(database) as session:
+        began = monotonic()
+        while done := int(session.run("SELECT cdp.process()")):
+            processed += done
+        seconds = monotonic() - began
+    if processed != messages:
+        raise RuntimeError(f"{messages} messages went in, process() counted {processed}")
+    return seconds
+
+
+def feed(cluster, database, files):
+    """COPYs into the inbox while the worker works, until all is processed. Returns the seconds that took."""
+    began = monotonic()
+    cluster.copy_in(database, f"cdp.inbox ({INBOX_COLUMNS})", files)
+    if cluster.psql(database, "SELECT cdp.flush('2 hours')") != "t":
+        raise RuntimeError("flush() timed out")
+    return monotonic() - began
+
+
+def wait_for_worker(cluster, database, seconds=30):
+    """Returns the worker's process id, once there is one."""
+    deadline = monotonic() + seconds
+    with cluster.session(database) as session:
+        while monotonic() < deadline:
+            if pid := session.run("SELECT worker_pid FROM cdp.status"):
+                return int(pid)
+            session.run("SELECT pg_sleep(0.1)")
+    raise RuntimeError(f"no worker after {seconds} s")
+
+
+def expect_no_rejections(cluster, database):
+    if rejected := cluster.psql(database, "SELECT reason, count(*) FROM cdp.rejected_message GROUP BY 1"):
+        raise RuntimeError(f"{database} rejected messages:\n{rejected}")

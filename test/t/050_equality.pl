@@ -1,0 +1,221 @@
+# The law of equality: after any history, in any cutting into batches, keeping state incrementally gives what
+# computing it afresh gives; and who is who is what a slow, obvious reference says.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $seed = $ENV{CDP_TEST_SEED} // time;
+diag("CDP_TEST_SEED=$seed");
+srand($seed);
+
+my $node = PostgreSQL::Test::Cluster->new('equality');
+$node->init;
+$node->append_conf('postgresql.conf', "fsync = off\nwal_level = logical");
+$node->start;
+
+my @events = ('Order', 'View', 'Login', 'Refund');
+my %limit = (user_id => 1, email => 5, device_id => 20, anonymous_id => 100);
+my %priority = (user_id => 1, email => 2, device_id => 4, anonymous_id => 5);
+
+sub pick { return $_[int(rand(@_))] }
+
+# One random message, as a hash of what matters to the reference and the SQL values of an inbox row.
+sub message
+{
+	my ($number, $people) = @_;
+	my $person = int(rand($people));
+	my %ids;
+	$ids{user_id} = "user-$person" if rand() < 0.4;
+	$ids{anonymous_id} = 'cookie-' . (rand() < 0.9 ? $person * 3 + int(rand(3)) : int(rand($people * 3))) if rand() < 0.8 || !%ids;
+	$ids{email} = 'mail' . (rand() < 0.95 ? $person : int(rand($people))) . '-' . int(rand(7)) . '@example.com' if rand() < 0.25;
+	$ids{device_id} = 'kiosk-' . int(rand(4)) if rand() < 0.08;
+	my $identify = rand() < 0.3;
+	my $at = 1_700_000_000 + int(rand(90 * 86400));
+	my %traits;
+	if ($identify)
+	{
+		$traits{plan} = pick('"free"', '"pro"', '"team"', 'null') if rand() < 0.7;
+		$traits{age} = pick('17', '"41"', '"old"', '63') if rand() < 0.5;
+		$traits{email} = '"' . uc($ids{email}) . ' "' if $ids{email};
+	}
+	my $traits = $identify ? "'{" . join(',', map { "\"$_\":$traits{$_}" } sort keys %traits) . "}'" : 'NULL';
+	my @properties;
+	push @properties, '"total":' . pick('10', '19.99', '0.5', '"n/a"', '-3.25', '100000000000000000000.01') if rand() < 0.7;
+	push @properties, '"sku":"' . pick('A', 'b', 'C', 'é') . '"' if rand() < 0.6;
+	my %context;
+	$context{device} = "{\"id\":\"$ids{device_id}\"}" if $ids{device_id};
+	$context{traits} = "{\"email\":\"$ids{email}\"}" if $ids{email} && !$identify;
+	my $context = %context ? "'{" . join(',', map { "\"$_\":$context{$_}" } sort keys %context) . "}'" : 'NULL';
+	my $group = !$identify && rand() < 0.1;
+	my $row = sprintf("('m-%d', '%s', %s, %s, %s, %s, '{%s}', %s, %s, to_timestamp(%d), '2024-03-01')",
+		$number, $identify ? 'identify' : $group ? 'group' : 'track',
+		$ids{user_id} ? "'$ids{user_id}'" : 'NULL', $ids{anonymous_id} ? "'$ids{anonymous_id}'" : 'NULL',
+		$group ? "'team-" . int(rand(5)) . "'" : 'NULL', $identify || $group ? 'NULL' : "'" . pick(@events) . "'",
+		join(',', @properties), $traits, $context, $at);
+	return { ids => \%ids, row => $row };
+}
+
+sub insert_sql
+{
+	return 'INSERT INTO cdp.inbox (message_id, type, user_id, anonymous_id, group_id, event, properties, traits, context, occurred_at, received_at) VALUES '
+	  . join(', ', map { $_->{row} } @_) . ';';
+}
+
+# Who is who by the rules, one message after the other, with nothing clever: groups of identifiers.
+sub reference
+{
+	my @messages = @_;
+	my (%group_of, %members);
+	my $next = 1;
+	for my $message (@messages)
+	{
+		my @ids = sort { $priority{ $a->[0] } <=> $priority{ $b->[0] } || $a->[1] cmp $b->[1] }
+		  map { [ $_, $message->{ids}{$_} ] } keys %{ $message->{ids} };
+		while (@ids > 1)
+		{
+			my %groups = map { my $g = $group_of{"$_->[0]:$_->[1]"}; $g ? ($g => 1) : () } @ids;
+			my %together = map { $_ => 1 } map { @{ $members{$_} } } keys %groups;
+			$together{"$_->[0]:$_->[1]"} = 1 for @ids;
+			my $breaks = 0;
+			for my $type (keys %limit)
+			{
+				my $sum = grep { /^$type:/ } keys %together;
+				my $most = 0;
+				for my $g (keys %groups) { my $n = grep { /^$type:/ } @{ $members{$g} }; $most = $n if $n > $most; }
+				$breaks = 1 if $sum > $limit{$type} && $sum > $most;
+			}
+			last unless $breaks;
+			pop @ids;
+		}
+		my @keys = map { "$_->[0]:$_->[1]" } @ids;
+		my @groups = sort { $a <=> $b } keys %{ { map { $group_of{$_} ? ($group_of{$_} => 1) : () } @keys } };
+		my $survivor = @groups ? $groups[0] : $next++;
+		my %together = map { $_ => 1 } (map { @{ $members{$_} // [] } } @groups), @keys;
+		delete $members{$_} for @groups;
+		$members{$survivor} = [ sort keys %together ];
+		$group_of{$_} = $survivor for keys %together;
+	}
+	return join("\n", sort map { join(' ', @{ $members{$_} }) } keys %members);
+}
+
+sub rebuild_is_zero
+{
+	my ($db, $when) = @_;
+	my $differing = $node->safe_psql($db, "SELECT table_name || '=' || coalesce(differing::text, 'null') FROM cdp.rebuild() WHERE differing IS DISTINCT FROM 0");
+	is($differing, '', "$when: rebuild finds nothing");
+}
+
+# Every trait against plain SQL over the events.
+sub plain_sql_agrees
+{
+	my ($db, $when) = @_;
+	my $number = q{(CASE WHEN jsonb_typeof(e.properties->'total') = 'number' THEN (e.properties->>'total')::numeric END)};
+	my $differing = $node->safe_psql($db, qq{
+		WITH plain AS (
+			SELECT i.profile_id, count(*) AS event_count, min(occurred_at) AS first_seen_at, max(occurred_at) AS last_seen_at,
+				count(*) FILTER (WHERE event = 'Order') AS orders,
+				sum($number) FILTER (WHERE event = 'Order') AS revenue,
+				avg($number) FILTER (WHERE event = 'Order') AS mean,
+				min($number) AS least, max($number) FILTER (WHERE event IN ('Order', 'Refund')) AS most,
+				count(DISTINCT properties->>'sku') AS skus,
+				array_agg(DISTINCT properties->>'sku' ORDER BY properties->>'sku') FILTER (WHERE event = 'View' AND properties ? 'sku') AS viewed,
+				(array_agg(properties->>'sku' ORDER BY occurred_at DESC, event_id DESC) FILTER (WHERE event = 'View' AND properties ? 'sku'))[1] AS last_viewed,
+				(array_agg(properties->>'sku' ORDER BY occurred_at, event_id) FILTER (WHERE event = 'View' AND properties ? 'sku'))[1] AS first_viewed
+			FROM cdp.event e JOIN cdp.identifier i USING (identifier_id) GROUP BY 1)
+		SELECT count(*) FROM cdp.profile p FULL JOIN plain s USING (profile_id)
+		WHERE (p.event_count, p.first_seen_at, p.last_seen_at, p.orders, p.revenue, p.mean, p.least, p.most, p.skus, p.viewed, p.last_viewed, p.first_viewed)
+			IS DISTINCT FROM
+			  (s.event_count, s.first_seen_at, s.last_seen_at, s.orders, s.revenue, s.mean, s.least, s.most, s.skus, s.viewed, s.last_viewed, s.first_viewed)});
+	is($differing, 0, "$when: the traits are what plain SQL gives");
+	is($node->safe_psql($db, q{
+		SELECT count(*) FROM cdp.profile p FULL JOIN (
+			SELECT i.profile_id, count(*) FILTER (WHERE event = 'Order') >= 3 AS member
+			FROM cdp.event e JOIN cdp.identifier i USING (identifier_id) GROUP BY 1) s USING (profile_id)
+		WHERE member <> EXISTS (SELECT FROM cdp_segment.buyers b WHERE b.profile_id = p.profile_id)}), 0, "$when: so are the segment's members");
+}
+
+my @traits = (
+	q{SELECT cdp.create_computed_trait('orders', 'count', 'Order')},
+	q{SELECT cdp.create_computed_trait('revenue', 'sum', 'Order', 'total')},
+	q{SELECT cdp.create_computed_trait('mean', 'avg', 'Order', 'total')},
+	q{SELECT cdp.create_computed_trait('least', 'min', NULL, 'total')},
+	q{SELECT cdp.create_computed_trait('most', 'max', NULL, 'total', filter => $$event IN ('Order', 'Refund')$$)},
+	q{SELECT cdp.create_computed_trait('skus', 'distinct_count', NULL, 'sku')},
+	q{SELECT cdp.create_computed_trait('viewed', 'unique_list', 'View', 'sku')},
+	q{SELECT cdp.create_computed_trait('last_viewed', 'last', 'View', 'sku')},
+	q{SELECT cdp.create_computed_trait('first_viewed', 'first', 'View', 'sku')},
+	q{SELECT cdp.create_computed_trait('favourite', 'most_frequent', NULL, 'sku')},
+	q{SELECT cdp.create_trait('plan', 'text')},
+	q{SELECT cdp.create_trait('first_plan', 'text', 'plan', 'first')},
+	q{SELECT cdp.create_trait('age', 'int', survivorship => 'max')},
+	q{SELECT cdp.create_segment('buyers', 'orders >= 3')},
+	q{SELECT cdp.create_segment('known', $$cdp.has_identifier('user_id')$$)},
+	q{SELECT cdp.create_segment('good', $$cdp.in_segment('buyers') AND revenue > 20 AND NOT cdp.in_segment('known') OR plan = 'pro'$$)});
+
+my $rounds = $ENV{CDP_TEST_ROUNDS} // 3;
+for my $round (1 .. $rounds)
+{
+	my $people = pick(5, 30, 120);
+	my $count = pick(150, 400, 900);
+	my @messages = map { message($_, $people) } 1 .. $count;
+	my @once = @messages;
+	# Some arrive again, later.
+	my @sent = map { rand() < 0.05 ? ($_, $_) : ($_) } @messages;
+
+	for my $db ("one_$round", "many_$round")
+	{
+		$node->safe_psql('postgres', "CREATE DATABASE $db");
+		$node->safe_psql($db, "SET client_min_messages = warning; CREATE EXTENSION cdp");
+		my @definitions = @traits;
+		if ($db =~ /^one/)
+		{
+			$node->safe_psql($db, "$_") for @definitions;
+			$node->safe_psql($db, insert_sql(@sent) . 'SELECT cdp.process()');
+			@definitions = ();
+		}
+		else
+		{
+			# Any cutting: transactions and batches of random sizes, traits and segments made in mid-stream.
+			my @left = @sent;
+			my $sql = '';
+			while (@left)
+			{
+				my $take = 1 + int(rand(rand() < 0.5 ? 5 : 80));
+				$sql .= insert_sql(splice(@left, 0, $take));
+				$sql .= 'SELECT cdp.process(' . pick('NULL', 1, 7, 50) . ');' if rand() < 0.5;
+				$sql .= (shift @definitions) . ';' if @definitions && rand() < 0.4;
+			}
+			$sql .= "$_;" for @definitions;
+			$node->safe_psql($db, $sql . 'SELECT cdp.process()');
+		}
+		is($node->safe_psql($db, 'SELECT count(*), count(DISTINCT message_id) FROM cdp.event'), "$count|$count", "$db: each message once");
+		rebuild_is_zero($db, $db);
+		plain_sql_agrees($db, $db);
+		my $groups = $node->safe_psql($db, q{SELECT string_agg(type || ':' || value, ' ' ORDER BY (type || ':' || value) COLLATE "C") FROM cdp.identifier GROUP BY profile_id ORDER BY 1 COLLATE "C"});
+		is(join("\n", sort split(/\n/, $groups)), reference(@once), "$db: who is who, by the reference");
+	}
+	my $content = q{SELECT profile_id, first_seen_at, last_seen_at, event_count, traits, orders, revenue, mean, least, most, skus, viewed, last_viewed,
+		first_viewed, favourite, plan, first_plan, age FROM cdp.profile ORDER BY profile_id};
+	is($node->safe_psql("one_$round", $content), $node->safe_psql("many_$round", $content), "round $round: the cutting into batches changes nothing");
+	my $members = 'SELECT s.name, m.profile_id FROM cdp.segment_member m JOIN cdp.segment s USING (segment_id) ORDER BY 1, 2';
+	is($node->safe_psql("one_$round", $members), $node->safe_psql("many_$round", $members), "round $round: nor who is in which segment");
+
+	# By hand, too.
+	my $db = "many_$round";
+	$node->safe_psql($db, q{
+		SELECT cdp.merge_profiles(a, b, 'test') FROM (SELECT min(profile_id) AS a, max(profile_id) AS b FROM cdp.profile) x;
+		SELECT cdp.drop_segment('good'); SELECT cdp.drop_trait('plan');});
+	$node->safe_psql($db, insert_sql(map { message($_ + 10000, $people) } 1 .. 100) . 'SELECT cdp.process()');
+	rebuild_is_zero($db, "$db after a merge by hand");
+	$node->safe_psql($db, q{UPDATE cdp.profile SET orders = orders + 1, state = NULL; DELETE FROM cdp.segment_member; UPDATE cdp.identifier SET last_seen_at = now()});
+	$node->safe_psql($db, 'SELECT cdp.rebuild(repair => true)');
+	rebuild_is_zero($db, "$db after damage and repair");
+	plain_sql_agrees($db, "$db after damage and repair");
+	$node->safe_psql('postgres', "DROP DATABASE one_$round; ");
+	$node->safe_psql('postgres', "DROP DATABASE many_$round; ");
+}
+
+$node->stop;
+done_testing();
