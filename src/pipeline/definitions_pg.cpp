@@ -18,12 +18,12 @@ namespace {
 template <class T>
 struct Kept {
     std::optional<T> value;
-    int64 version = -1;
+    int64 version = 0;
     bool stale = false;
 
     template <class F>
     T& Get(F&& load) {
-        static pg::Statement ask("SELECT last_value FROM cdp.configuration_seq");
+        static pg::Statement ask("SELECT version FROM cdp.configuration");
         const int64 now = ask.Query().Int8(0, 1);
         if (!value || stale || now != version) {
             value.reset();
@@ -84,6 +84,6 @@ void ForgetCaches() {
     collect::MessageKeys::Forget();
 }
 
-void TouchConfiguration() { pg::Query("SELECT nextval('cdp.configuration_seq')"); }
+void TouchConfiguration() { pg::Query("SELECT cdp.touch_configuration()"); }
 
 }  // namespace cdp::pipeline
