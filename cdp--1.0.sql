@@ -1096,7 +1096,9 @@ BEGIN
         INSERT INTO cdp.identifier_type (type_id, name, priority, max_per_profile, normalizer, paths)
         VALUES (nextval('cdp.identifier_type_id_seq'), name, priority, max_per_profile, normalizer, paths);
     END IF;
+    PERFORM cdp.refresh_views();  -- what identifies is personal
     PERFORM cdp.touch_configuration();
+    PERFORM cdp.check_definitions();
 END $$;
 COMMENT ON FUNCTION cdp.create_identifier_type(text, int, int, text, text[]) IS
     'Declares a type of identifiers. priority: 1 is strongest; max_per_profile: NULL is no limit; normalizer: none, trim, lower, email or phone; paths: where messages carry it, e.g. context.ids.loyalty, traits.tax_id (of identify), properties.order_email.';
@@ -1125,7 +1127,9 @@ BEGIN
     UPDATE cdp.identifier_type t
        SET priority = old.priority, max_per_profile = old.max_per_profile, normalizer = old.normalizer, paths = old.paths
      WHERE t.type_id = old.type_id;
+    PERFORM cdp.refresh_views();  -- what identifies is personal
     PERFORM cdp.touch_configuration();
+    PERFORM cdp.check_definitions();
 END $$;
 COMMENT ON FUNCTION cdp.alter_identifier_type(text, int, int, text, text[]) IS
     'Changes a type of identifiers for messages from now on; what is NULL stays as it is, max_per_profile 0 is no limit.';
@@ -1432,7 +1436,14 @@ GRANT EXECUTE ON FUNCTION cdp.in_segment(text), cdp.has_identifier(text), cdp.cr
     TO cdp_marketer, cdp_admin;
 -- pipeline.sql: processing what is in the inbox.
 
-CREATE SEQUENCE cdp.configuration_seq;
+-- A row, not a sequence: others see it change when they see the change, a rollback takes it back, a standby has it.
+CREATE TABLE cdp.configuration (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    version  bigint NOT NULL
+) WITH (fillfactor = 10);
+COMMENT ON TABLE cdp.configuration IS
+    'Internal, one row: another random number after every change of the configuration.';
+INSERT INTO cdp.configuration (version) VALUES (hashtextextended(gen_random_uuid()::text, 0));
 
 CREATE FUNCTION cdp.lock_pipeline() RETURNS void
     LANGUAGE c VOLATILE
@@ -1445,7 +1456,7 @@ REVOKE ALL ON FUNCTION cdp.lock_pipeline() FROM PUBLIC;
 CREATE FUNCTION cdp.touch_configuration() RETURNS void
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
-    AS $$ SELECT nextval('cdp.configuration_seq') $$;
+    AS $$ UPDATE cdp.configuration SET version = hashtextextended(gen_random_uuid()::text, 0) $$;
 COMMENT ON FUNCTION cdp.touch_configuration() IS
     'Internal: says that traits, segments, identifier types or destinations changed; every session reads them afresh.';
 REVOKE ALL ON FUNCTION cdp.touch_configuration() FROM PUBLIC;
@@ -1467,8 +1478,6 @@ CREATE FUNCTION cdp.process(max_messages bigint DEFAULT NULL) RETURNS bigint
 COMMENT ON FUNCTION cdp.process(bigint) IS
     'Processes committed messages here and now, in this transaction, at most max_messages; returns how many. One processor at a time a database: a second waits.';
 REVOKE ALL ON FUNCTION cdp.process(bigint) FROM PUBLIC;
-
-SELECT pg_extension_config_dump('cdp.configuration_seq', '');
 -- roles.sql: what each role may do, and which of our objects are no members of the extension. The last part.
 
 -- Nobody gets anything by being there.

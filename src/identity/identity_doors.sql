@@ -39,7 +39,9 @@ BEGIN
         INSERT INTO cdp.identifier_type (type_id, name, priority, max_per_profile, normalizer, paths)
         VALUES (nextval('cdp.identifier_type_id_seq'), name, priority, max_per_profile, normalizer, paths);
     END IF;
+    PERFORM cdp.refresh_views();  -- what identifies is personal
     PERFORM cdp.touch_configuration();
+    PERFORM cdp.check_definitions();
 END $$;
 COMMENT ON FUNCTION cdp.create_identifier_type(text, int, int, text, text[]) IS
     'Declares a type of identifiers. priority: 1 is strongest; max_per_profile: NULL is no limit; normalizer: none, trim, lower, email or phone; paths: where messages carry it, e.g. context.ids.loyalty, traits.tax_id (of identify), properties.order_email.';
@@ -68,7 +70,9 @@ BEGIN
     UPDATE cdp.identifier_type t
        SET priority = old.priority, max_per_profile = old.max_per_profile, normalizer = old.normalizer, paths = old.paths
      WHERE t.type_id = old.type_id;
+    PERFORM cdp.refresh_views();  -- what identifies is personal
     PERFORM cdp.touch_configuration();
+    PERFORM cdp.check_definitions();
 END $$;
 COMMENT ON FUNCTION cdp.alter_identifier_type(text, int, int, text, text[]) IS
     'Changes a type of identifiers for messages from now on; what is NULL stays as it is, max_per_profile 0 is no limit.';

@@ -18,13 +18,13 @@ namespace {
 template <class T>
 struct Kept {
     std::optional<T> value;
-    int64 version = -1;
+    int64 version = 0;
     bool stale = false;
     SubTransactionId read_in = InvalidSubTransactionId;  // while the transaction that read it goes on
 
     template <class F>
     T& Get(F&& load) {
-        static pg::Statement ask("SELECT last_value FROM cdp.configuration_seq");
+        static pg::Statement ask("SELECT version FROM cdp.configuration");
         const int64 now = ask.Query().Int8(0, 1);
         if (!value || stale || now != version) {
             value.reset();
@@ -97,6 +97,6 @@ void ForgetAllCaches() {
     collect::MessageKeys::Forget();
 }
 
-void TouchConfiguration() { pg::Query("SELECT nextval('cdp.configuration_seq')"); }
+void TouchConfiguration() { pg::Query("SELECT cdp.touch_configuration()"); }
 
 }  // namespace cdp::pipeline

@@ -1,6 +1,13 @@
 -- pipeline.sql: processing what is in the inbox.
 
-CREATE SEQUENCE cdp.configuration_seq;
+-- A row, not a sequence: others see it change when they see the change, a rollback takes it back, a standby has it.
+CREATE TABLE cdp.configuration (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    version  bigint NOT NULL
+) WITH (fillfactor = 10);
+COMMENT ON TABLE cdp.configuration IS
+    'Internal, one row: another random number after every change of the configuration.';
+INSERT INTO cdp.configuration (version) VALUES (hashtextextended(gen_random_uuid()::text, 0));
 
 CREATE FUNCTION cdp.lock_pipeline() RETURNS void
     LANGUAGE c VOLATILE
@@ -13,7 +20,7 @@ REVOKE ALL ON FUNCTION cdp.lock_pipeline() FROM PUBLIC;
 CREATE FUNCTION cdp.touch_configuration() RETURNS void
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
-    AS $$ SELECT nextval('cdp.configuration_seq') $$;
+    AS $$ UPDATE cdp.configuration SET version = hashtextextended(gen_random_uuid()::text, 0) $$;
 COMMENT ON FUNCTION cdp.touch_configuration() IS
     'Internal: says that traits, segments, identifier types or destinations changed; every session reads them afresh.';
 REVOKE ALL ON FUNCTION cdp.touch_configuration() FROM PUBLIC;
@@ -35,5 +42,3 @@ CREATE FUNCTION cdp.process(max_messages bigint DEFAULT NULL) RETURNS bigint
 COMMENT ON FUNCTION cdp.process(bigint) IS
     'Processes committed messages here and now, in this transaction, at most max_messages; returns how many. One processor at a time a database: a second waits.';
 REVOKE ALL ON FUNCTION cdp.process(bigint) FROM PUBLIC;
-
-SELECT pg_extension_config_dump('cdp.configuration_seq', '');

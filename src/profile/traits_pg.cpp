@@ -190,7 +190,21 @@ void Render(const Trait& trait, const AggregateState& state, Datum* value, bool*
     }
 }
 
+/// Throws while a dump is being restored: see govern.sql. Once it is through, forgets that it was.
+void CheckNotBeingRestored() {
+    static pg::Statement ask("SELECT cdp.being_restored(), EXISTS (SELECT FROM cdp.restored)");
+    const auto rows = ask.Query({}, 0, RecoveryInProgress());
+    if (const auto why = rows.OptionalText(0, 1))
+        throw Error(sqlstate::object_not_in_prerequisite_state, *why)
+            .Hint("While pg_restore is at work, wait until it is done. Otherwise put it back: ALTER TABLE cdp.profile ADD PRIMARY KEY (profile_id).");
+    if (rows.Bool(0, 2) && !XactReadOnly) {
+        pg::Execute("DELETE FROM cdp.restored");
+        pg::Query("SELECT cdp.touch_configuration()");
+    }
+}
+
 std::unique_ptr<Traits> Traits::Load() {
+    CheckNotBeingRestored();
     auto traits = std::make_unique<Traits>();
     traits->profile_table_ = pg::Call([] { return get_relname_relid("profile", get_namespace_oid("cdp", false)); });
     if (!OidIsValid(traits->profile_table_))

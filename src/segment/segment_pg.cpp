@@ -29,6 +29,14 @@ const segment::Segment& Owned(const pipeline::Definitions& definitions, const st
     return *segment;
 }
 
+/// Whether `role` may see the column's values. A segment may be of somebody who sees more.
+bool MayRead(Oid role, Oid relation, int column) {
+    return pg::Call([&] {
+        return pg_class_aclcheck(relation, role, ACL_SELECT) == ACLCHECK_OK ||
+               pg_attribute_aclcheck(relation, static_cast<AttrNumber>(column), role, ACL_SELECT) == ACLCHECK_OK;
+    });
+}
+
 /// Fills the segments that refer to `name`, and those that refer to them, in order. Returns the names of all.
 std::vector<std::string> FillDependents(const pipeline::Definitions& definitions, const std::string& name) {
     const auto& all = definitions.segments->all();
@@ -151,6 +159,7 @@ CDP_FUNCTION(cdp_preview_segment)  // cdp.preview_segment(definition) → TABLE(
 
 CDP_FUNCTION(cdp_explain_segment)  // cdp.explain_segment(name, profile_id) → TABLE(condition, value, holds)
 {
+    const Oid caller = GetUserId();
     const std::string name = TextArg(fcinfo, 0);
     pg::TableResult result(fcinfo);
     const pg::Spi spi;
@@ -185,7 +194,9 @@ CDP_FUNCTION(cdp_explain_segment)  // cdp.explain_segment(name, profile_id) → 
         for (const int column : condition.columns()) {
             if (column <= 0) continue;
             const auto* attribute = TupleDescAttr(traits.descriptor(), column - 1);
-            const auto text = person.nulls()[column - 1] ? std::string("NULL") : pg::OutputText(attribute->atttypid, person.values()[column - 1]);
+            const auto text = person.nulls()[column - 1] ? std::string("NULL")
+                              : MayRead(caller, traits.profile_table(), column) ? pg::OutputText(attribute->atttypid, person.values()[column - 1])
+                                                                                : std::string("***");
             value += (value.empty() ? "" : ", ") + std::string(NameStr(attribute->attname)) + " = " + text;
         }
         const Datum values[] = {pg::TextDatum(part), pg::TextDatum(value), BoolGetDatum(holds[0])};
