@@ -26,7 +26,7 @@ bool IsBeyondLimits(const pg::PgError& error) {
 /// Takes messages one by one: each is accepted or rejected at once. Store() then writes each kind in one statement.
 class Intake {
 public:
-    explicit Intake(const identity::Rules& rules) : identifiers_(rules) {}
+    explicit Intake(const identity::Rules& rules) : identifiers_(rules, 0) {}
 
     /// A Segment message, of a batch body perhaps. Returns why it is rejected, if so; `message_id` becomes what it is
     /// called.
@@ -81,6 +81,7 @@ public:
 private:
     std::optional<Refusal> Check(const IncomingMessage& m) {
         if (auto refusal = Refuse(m)) return refusal;
+        candidates_.clear();
         if (auto refusal = identifiers_.Extract(m, &candidates_)) return refusal;
         if (candidates_.empty()) return NoIdentifier();
         return std::nullopt;
