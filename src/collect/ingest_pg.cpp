@@ -26,7 +26,8 @@ bool IsBeyondLimits(const pg::PgError& error) {
 /// Takes messages one by one: each is accepted or rejected at once. Store() then writes each kind in one statement.
 class Intake {
 public:
-    explicit Intake(const identity::Rules& rules) : identifiers_(rules, 0) {}
+    /// For about `messages` messages, whose JSON lives as long as this.
+    Intake(const identity::Rules& rules, size_t messages) : identifiers_(rules, messages) {}
 
     /// A Segment message, of a batch body perhaps. Returns why it is rejected, if so; `message_id` becomes what it is
     /// called.
@@ -179,7 +180,7 @@ int64 RetryRejected() {
         const auto bound = next.Query({pg::Int8(done), pg::Int8(end), pg::Int8(kAtATime)}).Get(0, 1);
         if (!bound) return sent;
         const auto rows = take.Query({pg::Int8(done), pg::Value(INT8OID, *bound)});
-        Intake intake(rules);
+        Intake intake(rules, rows.size());
         for (uint64 i = 0; i < rows.size(); ++i) {
             poll_stop();
             const pg::Json json(pg::Unpacked(*rows.Get(i, 1)));
@@ -215,7 +216,7 @@ CDP_FUNCTION(cdp_ingest)  // cdp.ingest(messages jsonb, source text) → TABLE(m
     const pg::Spi spi;
     const auto rules = identity::Rules::Load();
     const int64 received_at = GetCurrentTimestamp();
-    collect::Intake intake(rules);
+    collect::Intake intake(rules, given.ArraySize());
     collect::ForEachMessage(given, [&](const pg::Json& message, const pg::Json* batch) {
         poll_stop();
         std::string_view message_id;

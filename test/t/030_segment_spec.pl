@@ -200,5 +200,11 @@ is( $node->safe_psql(
 	join('', map { defined($_->{userId} // $_->{anonymousId}) ? 'a' : 'r' } @all),
 	'a batch of all messages');
 
+# What ingest accepts the pipeline accepts too; the spec gives several examples the same messageId.
+my $different = $node->safe_psql('spec', 'SELECT count(DISTINCT message_id) FROM cdp.inbox');
+$node->safe_psql('spec', 'SELECT cdp.process()');
+is($node->safe_psql('spec', 'SELECT count(*) FROM cdp.event'), $different, 'each becomes one event');
+is($node->safe_psql('spec', 'SELECT count(*) FROM cdp.rejected_message WHERE from_inbox'), 0, 'and none is refused later');
+
 $node->stop;
 done_testing();
