@@ -57,9 +57,9 @@ Spi::~Spi() {
 
 void Spi::FinishAbandoned() {
     if (innermost_spi == nullptr) return;
-    // Each round ends one connection, at the latest at ours.
-    while (SPI_unregister_relation(innermost_spi->marker_name_) == SPI_ERROR_REL_NOT_FOUND) SPI_finish();
-    SPI_register_relation(&innermost_spi->marker_);
+    // Ours is the connection that knows the marker already. To ask so changes nothing in it, and allocates nothing:
+    // whatever memory is current here may be gone before the connection is.
+    while (SPI_register_relation(&innermost_spi->marker_) != SPI_ERROR_REL_DUPLICATE) SPI_finish();
 }
 
 LatestSnapshot::LatestSnapshot() {
@@ -81,7 +81,7 @@ Datum TextDatum(std::string_view text) {
 
 std::string_view Bytes(Datum datum) {
     auto* value = reinterpret_cast<struct varlena*>(DatumGetPointer(datum));
-    if (VARATT_IS_EXTENDED(value) && !VARATT_IS_SHORT(value))
+    if (VARATT_IS_EXTERNAL(value) || VARATT_IS_COMPRESSED(value))
         value = Call([&] { return pg_detoast_datum_packed(value); });
     return {VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)};
 }
