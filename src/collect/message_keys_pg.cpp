@@ -203,8 +203,11 @@ void MessageKeys::Remember(std::vector<MessageKey> keys, int64 window) {
         for (const MessageKey& key : keys) max_received = std::max(max_received, key.received_at);
         Append(std::move(keys), max_received);
     }
+    // By the clock of the messages, which may be far behind ours when history is sent in again.
+    int64 newest = PG_INT64_MIN;
+    for (const Run& run : runs) newest = std::max(newest, run.max_received);
+    const int64 horizon = std::min(newest, GetCurrentTimestamp()) - window;
     size_t expired = 0;
-    const int64 horizon = GetCurrentTimestamp() - window;
     while (expired < runs.size() && runs[expired].max_received < horizon) ++expired;
     if (expired > 0) Drop(0, expired);
 
