@@ -8,6 +8,8 @@ namespace cdp::profile {
 
 namespace {
 
+constexpr int64_t kMostCounted = int64_t{1} << 60;  // more was never counted, and sums of it do not overflow
+
 constexpr std::array<std::pair<std::string_view, Aggregate>, 11> kNames{{
     {"count", Aggregate::kCount},
     {"sum", Aggregate::kSum},
@@ -21,6 +23,12 @@ constexpr std::array<std::pair<std::string_view, Aggregate>, 11> kNames{{
     {"unique_list", Aggregate::kUniqueList},
     {"source_priority", Aggregate::kSourcePriority},
 }};
+
+int64_t ReadCount(Reader& in) {
+    const int64_t count = in.Signed();
+    if (count < 1 || count > kMostCounted) Reader::Corrupt();
+    return count;
+}
 
 }  // namespace
 
@@ -148,33 +156,34 @@ void AggregateState::Write(Writer& out) const {
 AggregateState AggregateState::Read(Aggregate aggregate, std::string_view bytes) {
     AggregateState state(aggregate);
     Reader in(bytes);
-    while (!in.AtEnd()) {
-        switch (aggregate) {
-            case Aggregate::kCount:
-                state.count_ = in.Signed();
-                break;
-            case Aggregate::kSum:
-            case Aggregate::kAvg:
-                state.count_ = in.Signed();
-                state.sum_ = Decimal::Read(in);
-                break;
-            case Aggregate::kDistinctCount:
-            case Aggregate::kUniqueList:
-                state.values_.emplace_hint(state.values_.end(), ReadValue(in), 0);
-                break;
-            case Aggregate::kMostFrequent: {
-                auto entry = state.values_.emplace_hint(state.values_.end(), ReadValue(in), 0);
-                entry->second = in.Signed();
-                break;
+    if (in.AtEnd()) return state;
+    switch (aggregate) {
+        case Aggregate::kCount:
+            state.count_ = ReadCount(in);
+            break;
+        case Aggregate::kSum:
+        case Aggregate::kAvg:
+            state.count_ = ReadCount(in);
+            state.sum_ = Decimal::Read(in);
+            break;
+        case Aggregate::kDistinctCount:
+        case Aggregate::kUniqueList:
+            while (!in.AtEnd()) state.values_.emplace_hint(state.values_.end(), ReadValue(in), 0);
+            break;
+        case Aggregate::kMostFrequent:
+            while (!in.AtEnd()) {
+                const auto entry = state.values_.emplace_hint(state.values_.end(), ReadValue(in), 0);
+                entry->second = ReadCount(in);
             }
-            default:
-                state.single_ = ReadValue(in);
-                state.stamp_.occurred_at = in.Signed();
-                state.stamp_.event_id = in.Signed();
-                if (aggregate == Aggregate::kSourcePriority) state.rank_ = static_cast<int>(in.Signed());
-                state.count_ = 1;
-        }
+            break;
+        default:
+            state.single_ = ReadValue(in);
+            state.stamp_.occurred_at = in.Signed();
+            state.stamp_.event_id = in.Signed();
+            if (aggregate == Aggregate::kSourcePriority) state.rank_ = static_cast<int>(in.Signed());
+            state.count_ = 1;
     }
+    if (!in.AtEnd()) Reader::Corrupt();
     return state;
 }
 

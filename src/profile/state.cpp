@@ -15,6 +15,13 @@ auto Place(Pairs& pairs, const Key& key) {
     return std::lower_bound(pairs.begin(), pairs.end(), key, [](const auto& pair, const Key& k) { return pair.first < k; });
 }
 
+/// The next of a list that was written in order.
+template <class Pairs, class Key, class Value>
+void Append(Pairs& pairs, const Key& key, Value value) {
+    if (!pairs.empty() && !(pairs.back().first < key)) Reader::Corrupt();
+    pairs.emplace_back(key, std::move(value));
+}
+
 // Around the ends of int64_t, since between two infinities lies more than it holds.
 int64_t Plus(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); }
 int64_t Minus(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) - static_cast<uint64_t>(b)); }
@@ -50,7 +57,7 @@ KeyStamps KeyStamps::Read(Reader& in) {
         const auto key = in.Text();
         stamp.occurred_at = Plus(stamp.occurred_at, in.Signed());
         stamp.event_id = Plus(stamp.event_id, in.Signed());
-        result.stamps_.emplace_back(key, stamp);
+        Append(result.stamps_, key, stamp);
     }
     return result;
 }
@@ -62,18 +69,20 @@ ProfileState::ProfileState(std::string_view bytes) {
             .Hint("Repair it with cdp.rebuild(repair => true).");
     for (uint64_t left = in.Unsigned(); left > 0; --left) {
         const auto type = static_cast<int>(in.Unsigned());
-        identifier_counts_.emplace_back(type, static_cast<int64_t>(in.Unsigned()));
+        Append(identifier_counts_, type, static_cast<int64_t>(in.Unsigned()));
     }
     key_stamps_ = KeyStamps::Read(in);
     membership_epoch_ = in.Signed();
     int64_t segment = 0;
     for (uint64_t left = in.Unsigned(); left > 0; --left) {
-        segment = Plus(segment, static_cast<int64_t>(in.Unsigned()));
+        const uint64_t step = in.Unsigned();
+        if (step == 0 || step > static_cast<uint64_t>(INT64_MAX - segment)) Reader::Corrupt();
+        segment += static_cast<int64_t>(step);
         memberships_.push_back(segment);
     }
     while (!in.AtEnd()) {
         const auto trait = static_cast<int>(in.Unsigned());
-        encoded_.emplace_back(trait, in.Text());
+        Append(encoded_, trait, in.Text());
     }
 }
 
@@ -131,7 +140,7 @@ std::string ProfileState::Write(const std::function<bool(int)>& keep) const {
     out.Unsigned(memberships_.size());
     int64_t previous = 0;
     for (const int64_t segment : memberships_) {
-        out.Unsigned(static_cast<uint64_t>(Minus(segment, previous)));
+        out.Unsigned(static_cast<uint64_t>(segment - previous));
         previous = segment;
     }
     // Both lists are sorted, so equal states give equal bytes.
