@@ -42,7 +42,7 @@ KeyFilter::KeyFilter(std::span<const MessageKey> keys)
 KeyFilter::KeyFilter(std::string_view bytes) : words_(bytes.size() / sizeof(uint64_t)) {
     if (bytes.size() % (kWordsALine * sizeof(uint64_t)) != 0)
         throw Error(sqlstate::data_corrupted, "a filter of message keys is damaged");
-    memcpy(words_.data(), bytes.data(), words_.size() * sizeof(uint64_t));
+    if (!bytes.empty()) memcpy(words_.data(), bytes.data(), bytes.size());
 }
 
 size_t KeyFilter::Line(const MessageKey& key) const {

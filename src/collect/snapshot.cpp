@@ -22,7 +22,13 @@ TransactionSnapshot TransactionSnapshot::Parse(std::string_view text) {
     TransactionSnapshot snapshot;
     snapshot.xmin = number(':');
     snapshot.xmax = number(':');
-    while (here != end) snapshot.running.push_back(number(','));
+    if (snapshot.xmin > snapshot.xmax) throw corrupt();
+    while (here != end) {
+        const uint64_t xid = number(',');
+        const uint64_t least = snapshot.running.empty() ? snapshot.xmin : snapshot.running.back() + 1;
+        if (xid < least || xid >= snapshot.xmax) throw corrupt();
+        snapshot.running.push_back(xid);
+    }
     return snapshot;
 }
 
