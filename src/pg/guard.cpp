@@ -140,6 +140,7 @@ void detail::ThrowCaught(MemoryContext context, SavedHoldoff holdoff) {
     InterruptHoldoffCount = holdoff.interrupts;
     QueryCancelHoldoffCount = holdoff.cancel;
     on_error();
+    MemoryContextSwitchTo(context);  // on_error may have ended connections, and gone back to what was current before them
     if (data == nullptr) throw std::bad_alloc();
     throw PgError(data, std::move(memory));
 }

@@ -59,7 +59,8 @@ void Spi::FinishAbandoned() {
     if (innermost_spi == nullptr) return;
     // Ours is the connection that knows the marker already. To ask so changes nothing in it, and allocates nothing:
     // whatever memory is current here may be gone before the connection is.
-    while (SPI_register_relation(&innermost_spi->marker_) != SPI_ERROR_REL_DUPLICATE) SPI_finish();
+    for (int code; (code = SPI_register_relation(&innermost_spi->marker_)) != SPI_ERROR_REL_DUPLICATE; SPI_finish())
+        if (code == SPI_ERROR_UNCONNECTED) break;  // the transaction has ended under us, and SPI with it
 }
 
 LatestSnapshot::LatestSnapshot() {

@@ -8,6 +8,7 @@ CREATE FUNCTION guard_fetch(statement text) RETURNS bigint LANGUAGE c AS 'MODULE
 CREATE FUNCTION guard_nested(depth integer) RETURNS void LANGUAGE c AS 'MODULE_PATHNAME';
 CREATE FUNCTION guard_allocate(bytes bigint, huge boolean DEFAULT false) RETURNS void LANGUAGE c AS 'MODULE_PATHNAME';
 CREATE FUNCTION guard_try(statement text, bytes bigint) RETURNS text LANGUAGE c AS 'MODULE_PATHNAME';
+CREATE FUNCTION guard_context_kept(statement text) RETURNS text LANGUAGE c AS 'MODULE_PATHNAME';
 CREATE FUNCTION guard_loop(seconds double precision) RETURNS void LANGUAGE c AS 'MODULE_PATHNAME';
 CREATE FUNCTION guard_swallow(times integer, statement text) RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME';
 CREATE FUNCTION guard_subtransaction(statement text, goes_on boolean DEFAULT true) RETURNS text

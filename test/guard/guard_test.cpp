@@ -127,6 +127,29 @@ CDP_FUNCTION(guard_try) {
     return pg::TextDatum("no error");
 }
 
+/// Whether the memory context is the same after a statement that fails, and SPI the connection that it was.
+CDP_FUNCTION(guard_context_kept) {
+    const Counted before;
+    const std::string sql = TextArg(fcinfo, 0);
+    std::string result;
+    {
+        const pg::Spi spi;
+        const pg::StagedRows staged("guard_ours", {{"n", INT8OID}});
+        {
+            const pg::Subtransaction attempt;
+            const MemoryContext context = CurrentMemoryContext;
+            try {
+                pg::Query(sql);
+                result = "no error";
+            } catch (const pg::PgError& error) {
+                result = context == CurrentMemoryContext ? "kept" : "lost";
+            }
+        }
+        result += ", " + First(pg::Query("SELECT 'ours: ' || count(*) FROM guard_ours"));
+    }
+    return pg::TextDatum(result);
+}
+
 CDP_FUNCTION(guard_loop) {
     const Counted before;
     const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(PG_GETARG_FLOAT8(0));
