@@ -70,7 +70,7 @@ $node->safe_psql('postgres', 'CREATE DATABASE cdnow');
 $node->safe_psql('cdnow', qq{
 	SET client_min_messages = warning; CREATE EXTENSION cdp; CREATE SCHEMA shop;
 	CREATE TABLE shop.purchase (customer text, day date, items int, dollars numeric);
-	\\copy shop.purchase FROM PROGRAM 'awk ''{print \$1 "," \$2 "," \$3 "," \$4}'' $cdnow' WITH (FORMAT csv)
+	\\copy shop.purchase FROM PROGRAM 'awk ''{print \$1 "," \$2 "," \$3 "," \$4}'' $cdnow' WITH (FORMAT csv, HEADER)
 	SELECT cdp.create_computed_trait('purchases', 'count', 'Bought');
 	SELECT cdp.create_computed_trait('dollars', 'sum', 'Bought', 'dollars');
 	SELECT cdp.create_computed_trait('largest', 'max', 'Bought', 'items');
