@@ -36,7 +36,7 @@ test:
 	@test/run
 
 bench:
-	@bench/run
+	@bench/run $(BENCH)
 
 demo:
 	@demo/run
