@@ -5,12 +5,8 @@
 #include "pipeline/launch_pg.hpp"
 
 extern "C" {
-#include "commands/extension.h"
-#include "utils/guc.h"
 #include "utils/xid8.h"
 }
-
-#include <csignal>
 
 namespace cdp::pipeline {
 
@@ -20,7 +16,6 @@ constexpr int64 kRegisterAgainAfter = USECS_PER_SEC;
 
 // Of the current transaction.
 bool wake_at_commit = false;
-bool installed = false;  // it ran the install script
 int64 processed = 0;
 
 /// Whether somebody should register a worker for this database, which has none. Needs SharedLock.
@@ -62,27 +57,11 @@ void WakeOrRegister() {
     if (missing) RegisterWorker(MyDatabaseId, DatabasePath);
 }
 
-/// The worker, if any, served an extension whose data are now being restored: it must not process messages
-/// before everything else is there.
-void SendAway() {
-    if (!AttachShared()) return;
-    const SharedLock lock;
-    Slot* slot = FindSlot(MyDatabaseId);
-    if (slot == nullptr) return;
-    slot->wanted = Wanted::kByDefault;
-    if (slot->presence == Presence::kUp) kill(slot->pid, SIGTERM);
-}
-
-/// pg_dump's scripts switch check_function_bodies off. The first message from anyone else after that, or the next
-/// start of the server, starts the worker of a restored database.
-bool Restoring() { return !check_function_bodies; }
-
 void AtTransactionEnd(XactEvent event, void*) {
     switch (event) {
         case XACT_EVENT_COMMIT:
             if (processed > 0) CountProcessed();
-            if (wake_at_commit && !Restoring()) WakeOrRegister();
-            if (installed && Restoring()) SendAway();
+            if (wake_at_commit) WakeOrRegister();
             break;
         case XACT_EVENT_ABORT:
             ForgetCaches(TopSubTransactionId);
@@ -93,7 +72,7 @@ void AtTransactionEnd(XactEvent event, void*) {
             return;
     }
     KeepCaches();
-    wake_at_commit = installed = false;
+    wake_at_commit = false;
     processed = 0;
 }
 
@@ -114,7 +93,6 @@ void WakeAtCommit() {
     if (wake_at_commit) return;
     AttachShared();
     wake_at_commit = true;
-    installed = creating_extension;
 }
 
 void CountAtCommit(int64 messages) {

@@ -276,6 +276,8 @@ bool Worker::Step() {
     int64 taken = 0;
     Show(Activity::kRunning);
     if (auto failure = Try([&] { taken = Batch(); })) {
+        // What only waits for somebody to be done, such as pg_restore, is asked for every second.
+        if (failure->sqlstate == sqlstate::object_not_in_prerequisite_state) back_off_.Succeeded();
         back_off_.Failed(GetCurrentTimestamp());
         Failed(std::move(*failure), "processing messages");
         return false;

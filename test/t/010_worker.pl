@@ -143,18 +143,17 @@ is($node->safe_psql('late', 'SELECT cdp.stop_worker()'), 't', 'a worker that sta
 send_messages('late', 1);
 is($node->safe_psql('late', $state), 'stopped', 'and stays so');
 
-# What pg_restore does, with and without a worker that serves the extension before.
-$node->safe_psql('late_copy', 'SELECT cdp.start_worker()');
-for my $database ('late_copy', 'restored') {
-    if ($database eq 'restored') { $node->safe_psql('postgres', 'CREATE DATABASE restored'); }
-    else { $node->safe_psql($database, 'SET check_function_bodies = off; DROP EXTENSION cdp CASCADE'); }
-    $node->safe_psql($database, 'SET check_function_bodies = off; CREATE EXTENSION cdp');
-    ok($node->poll_query_until($database, "SELECT worker_state = 'stopped' FROM cdp.status"), 'no worker runs while a dump is restored');
-    $node->safe_psql($database, "SET check_function_bodies = off; INSERT INTO cdp.inbox (user_id, event) VALUES ('ann', 'Seen')");
-    is($node->safe_psql($database, 'SELECT backlog, worker_state FROM cdp.status'), '1|stopped', 'nor after it');
-    send_messages($database, 1);
-    ok($node->poll_query_until($database, $done), 'until a message comes');
-}
+# A restored database has its worker, which waits until everything is there.
+$node->safe_psql('copy', 'SELECT cdp.stop_worker()');
+send_messages('copy', 5);
+my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump';
+$node->command_ok(['pg_dump', '-Fc', '-f', $dump, $node->connstr('copy')], 'pg_dump');
+$node->safe_psql('postgres', 'CREATE DATABASE restored');
+$node->command_ok(['pg_restore', '--exit-on-error', '-d', $node->connstr('restored'), $dump], 'pg_restore');
+ok($node->poll_query_until('restored', $done), 'the worker of a restored database processes what was pending in the dump');
+my $facts = 'SELECT (SELECT count(*) FROM cdp.event), (SELECT event_count FROM cdp.profile), (SELECT count(*) FROM cdp.identifier)';
+$node->safe_psql('copy', 'SELECT cdp.process()');
+is($node->safe_psql('restored', $facts), $node->safe_psql('copy', $facts), 'with the result it has in the original');
 
 for my $how ('', ' WITH (FORCE)') {
     $node->safe_psql('late_copy', 'SELECT cdp.start_worker()') if $how eq '';
