@@ -1676,7 +1676,7 @@ GRANT SELECT ON cdp.status TO cdp_marketer, cdp_analyst, cdp_pii;
 GRANT EXECUTE ON FUNCTION cdp.worker_status(), cdp.pending_messages(), cdp.count_profiles()
     TO cdp_marketer, cdp_analyst, cdp_pii;
 
--- With shared_preload_libraries the commit of CREATE EXTENSION starts the worker, unless pg_restore runs it.
+-- With shared_preload_libraries the commit of CREATE EXTENSION starts the worker.
 DO $$ BEGIN PERFORM cdp.inbox_mark(); END $$;
 -- profile_doors.sql: declaring traits, reading people.
 
