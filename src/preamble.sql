@@ -1,6 +1,9 @@
 -- cdp--1.0.sql is joined from the rooms' parts by `make cdp--1.0.sql`: change those, not this file.
 \echo Use "CREATE EXTENSION cdp" to load this file. \quit
 
+-- As CREATE EXTENSION sets it, for readers and for pgspot.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 CREATE SCHEMA cdp;
 COMMENT ON SCHEMA cdp IS 'Customer data platform: messages in, people, profiles, segments out.';
 

@@ -67,10 +67,11 @@ INSERT INTO cdp.pipeline (done_snapshot) SELECT pg_current_snapshot();
 CREATE FUNCTION cdp.is_pending(xid xid8, id bigint) RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
-    RETURN (SELECT NOT pg_visible_in_snapshot(xid, p.done_snapshot)
-                   AND NOT coalesce(pg_visible_in_snapshot(xid, p.tick_snapshot)
-                                    AND (xid, id) <= (p.tick_xid, p.tick_inbox_id), false)
-            FROM cdp.pipeline p);
+    AS $$
+    SELECT NOT pg_visible_in_snapshot(xid, p.done_snapshot)
+           AND NOT coalesce(pg_visible_in_snapshot(xid, p.tick_snapshot) AND (xid, id) <= (p.tick_xid, p.tick_inbox_id), false)
+    FROM cdp.pipeline p
+$$;
 COMMENT ON FUNCTION cdp.is_pending(xid8, bigint) IS
     'Internal: whether the inbox row with this transaction and id is still to be processed.';
 REVOKE ALL ON FUNCTION cdp.is_pending(xid8, bigint) FROM PUBLIC;

@@ -54,7 +54,7 @@ CREATE FUNCTION cdp.alter_identifier_type(
     SET search_path = pg_catalog, pg_temp
     AS $$
 DECLARE
-    old cdp.identifier_type;
+    old record;
 BEGIN
     PERFORM cdp.lock_pipeline();
     SELECT * INTO old FROM cdp.identifier_type t WHERE t.name = alter_identifier_type.name AND t.dropped_at IS NULL;
