@@ -4,7 +4,6 @@
 extern "C" {
 #include "access/stratnum.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_collation.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -17,16 +16,6 @@ namespace {
 constexpr int kMostKeys = 2;
 
 Oid Named(const char* name) { return get_relname_relid(name, get_namespace_oid("cdp", false)); }
-
-/// What the index compares a column of the table by.
-Oid CollationIn(Oid index, int column) {
-    Relation rel = index_open(index, AccessShareLock);
-    Oid collation = DEFAULT_COLLATION_OID;
-    for (int i = 0; i < rel->rd_index->indnkeyatts; ++i)
-        if (rel->rd_index->indkey.values[i] == column + 1) collation = rel->rd_indcollation[i];
-    index_close(rel, NoLock);
-    return collation;
-}
 
 }  // namespace
 
@@ -61,8 +50,9 @@ Table::Scan::Scan(const Table& table, Oid index, std::initializer_list<Key> keys
         int count = 0;
         for (const Key& key : keys) {
             ScanKeyData* scan_key = &scan_keys[count++];
-            ScanKeyInit(scan_key, static_cast<AttrNumber>(key.column + 1), BTEqualStrategyNumber, key.text ? F_TEXTEQ : F_INT8EQ, key.value);
-            if (key.text) scan_key->sk_collation = OidIsValid(index) ? CollationIn(index, key.column) : DEFAULT_COLLATION_OID;
+            const bool text = OidIsValid(key.collation);
+            ScanKeyInit(scan_key, static_cast<AttrNumber>(key.column + 1), BTEqualStrategyNumber, text ? F_TEXTEQ : F_INT8EQ, key.value);
+            if (text) scan_key->sk_collation = key.collation;
         }
         return systable_beginscan(table.relation_, index, OidIsValid(index), GetActiveSnapshot(), count, scan_keys);
     });

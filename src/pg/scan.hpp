@@ -23,11 +23,11 @@ public:
     Oid PrimaryKey() const;
     static Oid IndexNamed(const char* name);
 
-    /// A column that must be equal to a value, of type bigint or text.
+    /// A column that must be equal to a value: of type bigint, or text by the collation of the index.
     struct Key {
         int column;  // from 0
         Datum value;
-        bool text = false;
+        Oid collation = InvalidOid;
     };
     /// Calls `visit(tuple)` for each row with those keys; the tuple lives until it returns. Without the index it
     /// reads the whole table. Throws.

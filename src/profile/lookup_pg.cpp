@@ -10,6 +10,7 @@
 #include "pipeline/definitions_pg.hpp"
 
 extern "C" {
+#include "catalog/pg_collation.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
@@ -283,7 +284,7 @@ CDP_FUNCTION(cdp_get_profile)  // cdp.get_profile(type text, value text) → jso
 
     std::optional<Datum> profile_id;
     const pg::Table identifiers("identifier");
-    identifiers.ForEach(pg::Table::IndexNamed("identifier_value_type"), {{kValue, pg::TextDatum(*value), true}, {kType, type_name, true}},
+    identifiers.ForEach(pg::Table::IndexNamed("identifier_value_type"), {{kValue, pg::TextDatum(*value), C_COLLATION_OID}, {kType, type_name, DEFAULT_COLLATION_OID}},
                         [&](HeapTuple tuple) {
         bool null;
         profile_id = heap_getattr(tuple, kProfile + 1, identifiers.descriptor(), &null);

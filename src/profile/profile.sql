@@ -33,7 +33,7 @@ CREATE TABLE cdp.trait (
     personal     boolean
 );
 COMMENT ON COLUMN cdp.trait.personal IS
-    'Whether it is personal data; NULL: its name decides. Set it with cdp.set_personal.';
+    'Whether it is personal data; NULL: its name and path decide. Set it with cdp.set_personal.';
 COMMENT ON TABLE cdp.trait IS
     'The columns of cdp.profile that are kept by themselves. aggregate: of a declared trait its survivorship; path: the trait, or the property, that it reads.';
 
