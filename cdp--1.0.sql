@@ -336,7 +336,7 @@ CREATE TABLE cdp.trait (
     personal     boolean
 );
 COMMENT ON COLUMN cdp.trait.personal IS
-    'Whether it is personal data; NULL: its name decides. Set it with cdp.set_personal.';
+    'Whether it is personal data; NULL: its name and path decide. Set it with cdp.set_personal.';
 COMMENT ON TABLE cdp.trait IS
     'The columns of cdp.profile that are kept by themselves. aggregate: of a declared trait its survivorship; path: the trait, or the property, that it reads.';
 
@@ -483,15 +483,19 @@ CREATE FUNCTION cdp.profile_columns(
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
     AS $$
-    -- A trait is personal as somebody said, else a declared one as its names look, or where identifiers are read
-    -- from. A column that is nobody's trait holds who knows what.
+    -- A trait is personal as somebody said, else as its names look, or where identifiers are read from; of computed
+    -- ones only those can be that hold values as they came. A column that is nobody's trait holds who knows what.
     SELECT a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid = 'text'::regtype,
            CASE WHEN a.attname IN ('profile_id', 'first_seen_at', 'last_seen_at', 'event_count', 'traits') THEN false
                 WHEN t.name IS NULL THEN true
-                ELSE coalesce(t.personal,
-                              t.kind = 'declared' AND
-                              (cdp.looks_personal(t.name) OR cdp.looks_personal(t.path) OR
-                               EXISTS (SELECT FROM cdp.identifier_type i WHERE 'traits.' || t.path = ANY (i.paths))))
+                WHEN t.personal IS NOT NULL THEN t.personal
+                WHEN t.kind = 'declared' THEN
+                    cdp.looks_personal(t.name) OR cdp.looks_personal(t.path)
+                    OR EXISTS (SELECT FROM cdp.identifier_type i WHERE 'traits.' || t.path = ANY (i.paths))
+                WHEN t.aggregate IN ('first', 'last', 'most_frequent', 'unique_list') THEN
+                    cdp.looks_personal(t.path)
+                    OR EXISTS (SELECT FROM cdp.identifier_type i WHERE 'properties.' || t.path = ANY (i.paths))
+                ELSE false
            END
     FROM pg_attribute a LEFT JOIN cdp.trait t ON t.name = a.attname
     WHERE a.attrelid = to_regclass('cdp.profile') AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> 'state'
@@ -554,7 +558,7 @@ BEGIN
     PERFORM cdp.check_definitions();  -- a segment of somebody who may not read it any more
 END $$;
 COMMENT ON FUNCTION cdp.set_personal(text, boolean) IS
-    'Says whether a trait is personal: then who may not see personal data sees it masked, and makes no segments of it. NULL: its name decides, and a computed trait is not personal. Refused while a segment reads the trait whose owner may then not.';
+    'Says whether a trait is personal: then who may not see personal data sees it masked, and makes no segments of it. NULL: its name and path decide, and a computed trait is not personal unless it holds such values as they came. Refused while a segment reads the trait whose owner may then not.';
 
 -- The views -----------------------------------------------------------------------------------------------------
 --
