@@ -5,6 +5,7 @@ CREATE DATABASE cdp_regress_segment;
 SET client_min_messages = warning;
 CREATE EXTENSION cdp;
 SET timezone = 'UTC';
+SET datestyle = 'ISO, MDY';
 
 -- Traits are filled from history.
 INSERT INTO cdp.inbox (message_id, type, user_id, event, properties, occurred_at) VALUES
