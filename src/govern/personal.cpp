@@ -96,6 +96,9 @@ bool IsAboutAField(const std::vector<std::string>& words) {
 bool LooksPersonal(std::string_view name) {
     const auto words = Words(name);
     if (IsAboutAField(words)) return false;
+    std::string joined;  // whatever its humps: IPv4
+    for (const auto& word : words) joined += word;
+    if (In(kPersonal, joined)) return true;
     for (size_t i = 0; i < words.size(); ++i) {
         if (IsPersonalWord(words[i])) return true;
         if ((words[i] == "name" || words[i] == "names") && (i == 0 || !In(kThings, words[i - 1]))) return true;

@@ -29,6 +29,9 @@ struct TraitColumn {
     bool personal;
 };
 
+/// How jsonb orders keys. Objects are made in that order below, since sorting them is what would cost most.
+bool KeyOrder(std::string_view a, std::string_view b) { return a.size() != b.size() ? a.size() < b.size() : a < b; }
+
 /// All that a call needs of the configuration, read once for a version of it.
 class Lookup {
 public:
@@ -57,9 +60,10 @@ Lookup::Lookup() {
     rules_ = identity::Rules::Load();
     const auto columns = pg::Query(
         "SELECT t.name, a.attnum::int, a.atttypid, c.personal FROM cdp.trait t JOIN cdp.profile_columns() c ON c.name = t.name"
-        " JOIN pg_attribute a ON a.attrelid = 'cdp.profile'::regclass AND a.attnum = c.attnum ORDER BY t.trait_id", {}, true);
+        " JOIN pg_attribute a ON a.attrelid = 'cdp.profile'::regclass AND a.attnum = c.attnum", {}, true);
     for (uint64 i = 0; i < columns.size(); ++i)
         traits_.push_back({columns.Text(i, 1), DatumGetInt32(*columns.Get(i, 2)) - 1, DatumGetObjectId(*columns.Get(i, 3)), columns.Bool(i, 4)});
+    std::sort(traits_.begin(), traits_.end(), [](const auto& a, const auto& b) { return KeyOrder(a.name, b.name); });
     const auto keys = pg::Query("SELECT open_traits, closed_traits FROM cdp.masked_keys()", {}, true);
     keys_ = {pg::TextArray(*keys.Get(0, 1)), pg::TextArray(*keys.Get(0, 2))};
     const auto segments = pg::Query("SELECT segment_id, name FROM cdp.segment", {}, true);
@@ -151,8 +155,8 @@ void AddIdentifiers(pg::JsonBuilder& json, const std::vector<IdentifierRow>& row
         json.BeginObject();
         json.Key("type"), json.Add(std::string_view(row.type_name));
         json.Key("value"), json.Add(masked ? govern::kMask : std::string_view(row.value));
-        json.Key("first_seen_at"), AddValue(json, TIMESTAMPTZOID, row.first_seen_at);
         json.Key("last_seen_at"), AddValue(json, TIMESTAMPTZOID, row.last_seen_at);
+        json.Key("first_seen_at"), AddValue(json, TIMESTAMPTZOID, row.first_seen_at);
         json.EndObject();
     }
     json.EndArray();
@@ -204,8 +208,8 @@ void AddAccounts(pg::JsonBuilder& json, const std::map<std::string, Datum>& sinc
     json.BeginArray();
     for (const auto& [group_id, time] : since) {
         json.BeginObject();
-        json.Key("group_id"), json.Add(std::string_view(group_id));
         json.Key("since"), AddValue(json, TIMESTAMPTZOID, time);
+        json.Key("group_id"), json.Add(std::string_view(group_id));
         json.EndObject();
     }
     json.EndArray();
@@ -247,24 +251,32 @@ void AddColumn(pg::JsonBuilder& json, const ProfileRow& row, int column, Oid typ
         json.AddNull();
 }
 
-/// All traits as people sent them, those declared and computed over them.
+void AddTrait(pg::JsonBuilder& json, const TraitColumn& trait, const ProfileRow& row, bool masked) {
+    json.Key(trait.name);
+    if (!masked || !trait.personal)
+        AddColumn(json, row, trait.column, trait.type);
+    else if (trait.type == TEXTOID && row.Get(trait.column, trait.type))
+        json.Add(govern::kMask);
+    else
+        json.AddNull();
+}
+
+/// All traits as people sent them, those declared and computed in their place.
 void AddTraits(pg::JsonBuilder& json, const Lookup& lookup, const ProfileRow& row, bool masked) {
     json.BeginObject();
-    if (const auto traits = row.Get(profile::kTraits, JSONBOID)) {
-        Datum raw = pg::Unpacked(*traits);
-        if (masked) raw = govern::MaskTraits(pg::Json(raw), lookup.keys());
-        pg::Json(raw).ForEach([&](std::string_view key, const pg::Json& value) {
+    auto trait = lookup.traits().begin();
+    const auto end = lookup.traits().end();
+    if (const auto raw = row.Get(profile::kTraits, JSONBOID)) {
+        Datum traits = pg::Unpacked(*raw);
+        if (masked) traits = govern::MaskTraits(pg::Json(traits), lookup.keys());
+        pg::Json(traits).ForEach([&](std::string_view key, const pg::Json& value) {
+            while (trait != end && KeyOrder(trait->name, key)) AddTrait(json, *trait++, row, masked);
+            if (trait != end && trait->name == key) return;
             json.Key(key);
             json.Add(value.raw());
         });
     }
-    for (const auto& trait : lookup.traits()) {
-        json.Key(trait.name);
-        if (!masked || !trait.personal || trait.type != TEXTOID)
-            masked && trait.personal ? json.AddNull() : AddColumn(json, row, trait.column, trait.type);
-        else
-            row.Get(trait.column, trait.type) ? json.Add(govern::kMask) : json.AddNull();
-    }
+    while (trait != end) AddTrait(json, *trait++, row, masked);
     json.EndObject();
 }
 
@@ -296,15 +308,15 @@ CDP_FUNCTION(cdp_get_profile)  // cdp.get_profile(type text, value text) → jso
 
     pg::JsonBuilder json;
     json.BeginObject();
-    json.Key("profile_id"), json.Add(DatumGetInt64(*profile_id));
-    json.Key("first_seen_at"), AddColumn(json, row, profile::kFirstSeenAt, TIMESTAMPTZOID);
-    json.Key("last_seen_at"), AddColumn(json, row, profile::kLastSeenAt, TIMESTAMPTZOID);
-    json.Key("event_count"), AddColumn(json, row, profile::kEventCount, INT8OID);
     json.Key("traits"), AddTraits(json, lookup, row, masked);
-    json.Key("identifiers"), AddIdentifiers(json, identifier_rows, masked);
-    json.Key("segments"), AddSegments(json, *profile_id, lookup);
     json.Key("accounts"), AddAccounts(json, accounts);
     json.Key("consents"), json.BeginArray(), json.EndArray();
+    json.Key("segments"), AddSegments(json, *profile_id, lookup);
+    json.Key("profile_id"), json.Add(DatumGetInt64(*profile_id));
+    json.Key("event_count"), AddColumn(json, row, profile::kEventCount, INT8OID);
+    json.Key("identifiers"), AddIdentifiers(json, identifier_rows, masked);
+    json.Key("last_seen_at"), AddColumn(json, row, profile::kLastSeenAt, TIMESTAMPTZOID);
+    json.Key("first_seen_at"), AddColumn(json, row, profile::kFirstSeenAt, TIMESTAMPTZOID);
     json.EndObject();
     return json.Finish();
 }
