@@ -164,7 +164,7 @@ Oid CreateDestination(const Request& request, Oid owner) {
     pg::Execute(CreateTableText(d, columns));
     pg::Execute("COMMENT ON TABLE " + d.table + " IS " +
                 Literal("Destination \"" + d.name + "\" of cdp, kept current by it. Made by cdp.create_destination."));
-    pg::Execute("GRANT SELECT ON " + d.table + " TO cdp_admin");
+    pg::Execute("GRANT SELECT ON " + d.table + " TO cdp_admin, cdp_pii");
     Insert(d, columns);
     Destination(d).Refill();
     pg::Execute("CREATE PUBLICATION " + Quoted(PublicationOf(d.name)) + " FOR TABLE ONLY " + d.table);
