@@ -841,9 +841,7 @@ REVOKE ALL ON FUNCTION cdp.segment_names() FROM PUBLIC;
 CREATE FUNCTION cdp.destination_columns_used() RETURNS TABLE (destination text, column_name text)
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
-    BEGIN ATOMIC
-        SELECT d.name, r FROM cdp.destination d, unnest(d.reads) r;
-    END;
+    AS $$ SELECT d.name, r::text FROM cdp.destination d, unnest(d.reads) r $$;
 COMMENT ON FUNCTION cdp.destination_columns_used() IS
     'Which destinations need which columns of cdp.profile.';
 REVOKE ALL ON FUNCTION cdp.destination_columns_used() FROM PUBLIC;
