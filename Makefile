@@ -35,10 +35,20 @@ print-script:
 test:
 	@test/run
 
+fuzz:
+	@test/run fuzz
+
+# What a compiler does not see; and the layout of the lines that are not committed yet.
+lint:
+	@test/lint
+
+format:
+	@git clang-format-14 --binary clang-format-14 --quiet HEAD -- $(shell git ls-files '*.cpp' '*.hpp') || true
+
 bench:
 	@bench/run $(BENCH)
 
 demo:
 	@demo/run
 
-.PHONY: print-script test bench demo
+.PHONY: print-script test fuzz lint format bench demo

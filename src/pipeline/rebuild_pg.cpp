@@ -113,7 +113,7 @@ void FreshProfiles(const pipeline::Definitions& definitions) {
     };
     profile::ForEachPersonsEvents("cdp_fresh_identifier", "true", add);
     // People of whom no event is kept.
-    auto eventless = std::move(counts);
+    auto eventless = std::exchange(counts, {});
     for (const auto& entry : eventless) {
         counts[entry.first] = entry.second;
         add(entry.first, {});
