@@ -301,6 +301,76 @@ SELECT pg_extension_config_dump('cdp.identity_link_id_seq', '');
 SELECT pg_extension_config_dump('cdp.identity_conflict', '');
 SELECT pg_extension_config_dump('cdp.profile_alias', '');
 SELECT pg_extension_config_dump('cdp.profile_id_seq', '');
+-- matching.sql: matchers, and the pairs that they found.
+
+CREATE SEQUENCE cdp.matcher_id_seq;
+CREATE TABLE cdp.matcher (
+    matcher_id  bigint PRIMARY KEY,
+    name        text NOT NULL UNIQUE,
+    source      text,
+    comparisons jsonb,
+    blocking    text[],
+    review      double precision NOT NULL DEFAULT 0.01 CHECK (review > 0 AND review < 1),
+    model       jsonb,
+    owner       name NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    trained_at  timestamptz,
+    matched_at  timestamptz,
+    records     bigint
+);
+COMMENT ON TABLE cdp.matcher IS
+    'The matchers: what they compare (as it was asked for; NULL: chosen from the data), which pairs they look at, and the model that they learnt. Change them with cdp.alter_matcher.';
+COMMENT ON COLUMN cdp.matcher.source IS 'The table whose rows are compared, as a qualified and quoted name; NULL: the profiles.';
+COMMENT ON COLUMN cdp.matcher.review IS 'Pairs of a lower probability are not kept.';
+COMMENT ON COLUMN cdp.matcher.model IS
+    'The comparisons with their levels: m, u (see docs/matching.md), and the blocking rules in use. NULL until it is trained.';
+COMMENT ON COLUMN cdp.matcher.owner IS 'The role that made or last changed it: the source is read, and conditions run, with this role''s rights.';
+COMMENT ON COLUMN cdp.matcher.matched_at IS 'When cdp.find_matches last ran; NULL: not since the model changed, so the next run looks at all records.';
+COMMENT ON COLUMN cdp.matcher.records IS 'How many records there were then.';
+
+-- So that the next run knows which records are new or have changed.
+CREATE TABLE cdp.matcher_seen (
+    matcher_id bigint NOT NULL,
+    part       int NOT NULL,
+    prints     bytea NOT NULL,
+    PRIMARY KEY (matcher_id, part)
+);
+ALTER TABLE cdp.matcher_seen ALTER COLUMN prints SET STORAGE EXTERNAL;
+COMMENT ON TABLE cdp.matcher_seen IS
+    'Internal: fingerprints of the records that cdp.find_matches has looked at, 16 bytes each, sorted.';
+
+CREATE SEQUENCE cdp.match_id_seq;
+CREATE TABLE cdp.match (
+    match_id    bigint PRIMARY KEY,
+    matcher     text NOT NULL,
+    id_a        text COLLATE "C" NOT NULL,
+    id_b        text COLLATE "C" NOT NULL,
+    weight      double precision NOT NULL,
+    probability double precision NOT NULL,
+    status      text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'accepted', 'rejected', 'applied', 'refused')),
+    levels      smallint[] NOT NULL,
+    weights     real[] NOT NULL,
+    found_at    timestamptz NOT NULL DEFAULT now(),
+    decided_at  timestamptz,
+    decided_by  text,
+    link_id     bigint,
+    UNIQUE (matcher, id_a, id_b)
+);
+CREATE INDEX match_matcher_probability ON cdp.match (matcher, probability);
+CREATE INDEX match_link_id ON cdp.match (link_id) WHERE link_id IS NOT NULL;
+COMMENT ON TABLE cdp.match IS
+    'Pairs of records that may be one person: profile ids, or keys of the matcher''s source, as text; id_a is the one that comes first there. weight: log2 of the odds that they are.';
+COMMENT ON COLUMN cdp.match.status IS
+    'pending; accepted or rejected by somebody, or by cdp.apply_matches where there is nothing to merge; applied: the profiles were made one; refused: that would have broken a limit, or undone a separation.';
+COMMENT ON COLUMN cdp.match.levels IS 'Internal, for cdp.explain_match: the level of each comparison; 0: a value is missing.';
+COMMENT ON COLUMN cdp.match.weights IS 'Internal: what each comparison says, and then what each term frequency adds.';
+COMMENT ON COLUMN cdp.match.link_id IS 'The link in cdp.identity_link that it became.';
+
+SELECT pg_extension_config_dump('cdp.matcher', '');
+SELECT pg_extension_config_dump('cdp.matcher_id_seq', '');
+SELECT pg_extension_config_dump('cdp.matcher_seen', '');
+SELECT pg_extension_config_dump('cdp.match', '');
+SELECT pg_extension_config_dump('cdp.match_id_seq', '');
 -- profile.sql: profiles, traits, accounts.
 
 -- cdp.profile gains a column with every trait, and users index and publish it. A member of the extension would
@@ -1568,6 +1638,107 @@ END $$;
 COMMENT ON FUNCTION cdp.block_identifier(text, text) IS
     'From now on, values of the type (* is all) that match the regular expression identify nobody. Anchor it with ^ and $ to block whole values only.';
 REVOKE ALL ON FUNCTION cdp.block_identifier(text, text) FROM PUBLIC;
+-- matching_doors.sql: finding records that are one person.
+
+CREATE FUNCTION cdp.create_matcher(name text, comparisons jsonb DEFAULT NULL, blocking text[] DEFAULT NULL, source regclass DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO, YMD'
+    SET intervalstyle = 'postgres'
+    AS 'MODULE_PATHNAME', 'cdp_create_matcher';
+COMMENT ON FUNCTION cdp.create_matcher(text, jsonb, text[], regclass) IS
+    'Makes a matcher, which finds records that are one person. comparisons: [{"column": …, "kind": …, "levels": […], "term_frequency": …, "swapped_with": …}, …], all but column optional; kinds: exact, jaro_winkler, levenshtein, damerau, date, numeric, email, phone, postcode, array, phonetic. blocking: SQL conditions over l and r, the two records; pairs that meet one are looked at. What is NULL is chosen from the data when it is trained. source: a table with a primary key; NULL: the profiles, where a column is one of cdp.profile, an identifier type, or a key of traits.';
+REVOKE ALL ON FUNCTION cdp.create_matcher(text, jsonb, text[], regclass) FROM PUBLIC;
+
+CREATE FUNCTION cdp.alter_matcher(name text, comparisons jsonb DEFAULT NULL, blocking text[] DEFAULT NULL, model jsonb DEFAULT NULL, review double precision DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO, YMD'
+    SET intervalstyle = 'postgres'
+    AS 'MODULE_PATHNAME', 'cdp_alter_matcher';
+COMMENT ON FUNCTION cdp.alter_matcher(text, jsonb, text[], jsonb, double precision) IS
+    'Changes a matcher; what is NULL stays as it is. Empty comparisons or blocking are chosen from the data. New comparisons or blocking make it forget its model; a model of the form that cdp.matcher.model has can be put in its place. review: pairs of a lower probability are not kept. The matcher belongs to the caller from then on.';
+REVOKE ALL ON FUNCTION cdp.alter_matcher(text, jsonb, text[], jsonb, double precision) FROM PUBLIC;
+
+CREATE FUNCTION cdp.drop_matcher(name text) RETURNS void
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO, YMD'
+    SET intervalstyle = 'postgres'
+    AS 'MODULE_PATHNAME', 'cdp_drop_matcher';
+COMMENT ON FUNCTION cdp.drop_matcher(text) IS
+    'Drops a matcher with the matches it found. Links that these became stay.';
+REVOKE ALL ON FUNCTION cdp.drop_matcher(text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.train_matcher(name text) RETURNS jsonb
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO, YMD'
+    SET intervalstyle = 'postgres'
+    AS 'MODULE_PATHNAME', 'cdp_train_matcher';
+COMMENT ON FUNCTION cdp.train_matcher(text) IS
+    'Learns from the records themselves, without labels, how much each level of agreement says; returns the model and keeps it in cdp.matcher. The next cdp.find_matches looks at all records again.';
+REVOKE ALL ON FUNCTION cdp.train_matcher(text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.find_matches(name text, threshold double precision DEFAULT 0.9) RETURNS bigint
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO, YMD'
+    SET intervalstyle = 'postgres'
+    AS 'MODULE_PATHNAME', 'cdp_find_matches';
+COMMENT ON FUNCTION cdp.find_matches(text, double precision) IS
+    'Looks at the pairs that blocking finds, at first all of them, then those of records that are new or have changed; keeps in cdp.match those that are probable enough for a review (cdp.matcher.review); trains the matcher if it is not. Returns how many that nobody rejected reach the threshold.';
+REVOKE ALL ON FUNCTION cdp.find_matches(text, double precision) FROM PUBLIC;
+
+CREATE FUNCTION cdp.cluster_matches(name text, threshold double precision DEFAULT 0.9) RETURNS TABLE (id text, cluster_id text)
+    LANGUAGE c STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO, YMD'
+    SET intervalstyle = 'postgres'
+    AS 'MODULE_PATHNAME', 'cdp_cluster_matches';
+COMMENT ON FUNCTION cdp.cluster_matches(text, double precision) IS
+    'Every record with the person it belongs to, who is named by the first record of his. Pairs from the threshold on join, where the evidence between the two groups speaks for it on the whole; what somebody rejected stays apart.';
+REVOKE ALL ON FUNCTION cdp.cluster_matches(text, double precision) FROM PUBLIC;
+
+CREATE FUNCTION cdp.explain_match(name text, id_a text, id_b text) RETURNS TABLE (comparison text, level text, weight double precision)
+    LANGUAGE c STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO, YMD'
+    SET intervalstyle = 'postgres'
+    AS 'MODULE_PATHNAME', 'cdp_explain_match';
+COMMENT ON FUNCTION cdp.explain_match(text, text, text) IS
+    'Why two records weigh what they do: the prior, what each comparison comes to, what its term frequency adds, and the sum; in bits, log2 of the odds.';
+REVOKE ALL ON FUNCTION cdp.explain_match(text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.accept_match(match_id bigint) RETURNS text
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO, YMD'
+    SET intervalstyle = 'postgres'
+    AS 'MODULE_PATHNAME', 'cdp_accept_match';
+COMMENT ON FUNCTION cdp.accept_match(bigint) IS
+    'Says that a match is right, and makes the two profiles one. Returns the status: applied; refused, where that would break a limit or undo a separation; accepted, where the records are no profiles.';
+REVOKE ALL ON FUNCTION cdp.accept_match(bigint) FROM PUBLIC;
+
+CREATE FUNCTION cdp.reject_match(match_id bigint) RETURNS text
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO, YMD'
+    SET intervalstyle = 'postgres'
+    AS 'MODULE_PATHNAME', 'cdp_reject_match';
+COMMENT ON FUNCTION cdp.reject_match(bigint) IS
+    'Says that a match is wrong: the two records are never made one by matching. One that was applied has to be taken back first, with cdp.revoke_link.';
+REVOKE ALL ON FUNCTION cdp.reject_match(bigint) FROM PUBLIC;
+
+CREATE FUNCTION cdp.apply_matches(name text, threshold double precision DEFAULT 0.9) RETURNS bigint
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO, YMD'
+    SET intervalstyle = 'postgres'
+    AS 'MODULE_PATHNAME', 'cdp_apply_matches';
+COMMENT ON FUNCTION cdp.apply_matches(text, double precision) IS
+    'Makes profiles one that cdp.cluster_matches finds to be one person, within the limits of identifiers; what is refused is in cdp.identity_conflict. Returns how many profiles went into others. Where the source is a table, accepts the matches within each person.';
+REVOKE ALL ON FUNCTION cdp.apply_matches(text, double precision) FROM PUBLIC;
 -- rebuild_doors.sql: the law of equality, checked and repaired.
 
 CREATE FUNCTION cdp.rebuild(repair boolean DEFAULT false, OUT table_name text, OUT differing bigint) RETURNS SETOF record

@@ -1,0 +1,303 @@
+// identity/match_text.cpp: see match_text.hpp.
+#include "identity/match_text.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <span>
+
+namespace cdp::matching {
+
+namespace {
+
+constexpr char32_t kInvalid = 0x110000;  // and above: bytes that are no UTF-8, each a character of its own
+
+/// Takes the first character off `text`.
+char32_t TakeCharacter(std::string_view& text) {
+    const auto first = static_cast<unsigned char>(text.front());
+    const int length = first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
+    if (length == 1) {
+        text.remove_prefix(1);
+        return first;
+    }
+    char32_t character = length == 2 ? first & 0x1Fu : length == 3 ? first & 0x0Fu : first & 0x07u;
+    bool valid = length > 0 && text.size() >= static_cast<size_t>(length);
+    for (int i = 1; valid && i < length; ++i) {
+        const auto next = static_cast<unsigned char>(text[i]);
+        valid = (next & 0xC0) == 0x80;
+        character = character << 6 | (next & 0x3Fu);
+    }
+    text.remove_prefix(valid ? length : 1);
+    return valid ? character : kInvalid + first;
+}
+
+void Append(std::string& text, char32_t c) {
+    if (c >= kInvalid) {
+        text += static_cast<char>(c - kInvalid);
+    } else if (c < 0x80) {
+        text += static_cast<char>(c);
+    } else if (c < 0x800) {
+        text += static_cast<char>(0xC0 | c >> 6);
+        text += static_cast<char>(0x80 | (c & 0x3F));
+    } else {
+        if (c < 0x10000) {
+            text += static_cast<char>(0xE0 | c >> 12);
+        } else {
+            text += static_cast<char>(0xF0 | c >> 18);
+            text += static_cast<char>(0x80 | (c >> 12 & 0x3F));
+        }
+        text += static_cast<char>(0x80 | (c >> 6 & 0x3F));
+        text += static_cast<char>(0x80 | (c & 0x3F));
+    }
+}
+
+// U+00C0 … U+017F without accents; a space where the letter is spelt with two, or is none.
+constexpr std::string_view kBaseLetters =
+    "aaaaaa ceeeeiiiidnooooo ouuuuy  aaaaaa ceeeeiiiidnooooo ouuuuy yaaaaaaccccccccddddeeeeeeeeeegggggggghhhhiiiiiiiiii  jjkkk"
+    "llllllllllnnnnnnnnnoooooo  rrrrrrssssssssttttttuuuuuuuuuuuuwwyyyzzzzzzs";
+static_assert(kBaseLetters.size() == 0x180 - 0xC0);
+
+void AppendPlain(std::string& text, char32_t c) {
+    if (c >= 0xC0 && c < 0x180) {
+        if (const char base = kBaseLetters[c - 0xC0]; base != ' ') {
+            text += base;
+            return;
+        }
+        switch (c) {
+            case 0xC6: case 0xE6: text += "ae"; return;
+            case 0xDE: case 0xFE: text += "th"; return;
+            case 0xDF: text += "ss"; return;
+            case 0x132: case 0x133: text += "ij"; return;
+            case 0x152: case 0x153: text += "oe"; return;
+            default: break;  // × and ÷
+        }
+    }
+    if (c >= 'A' && c <= 'Z') c += 'a' - 'A';
+    else if ((c >= 0x391 && c <= 0x3A9) || (c >= 0x410 && c <= 0x42F)) c += 0x20;  // Greek, Cyrillic
+    else if (c >= 0x400 && c <= 0x40F) c += 0x50;
+    Append(text, c);
+}
+
+bool IsSpace(char32_t c) { return c == ' ' || (c >= '\t' && c <= '\r') || c == 0xA0 || c == 0x3000; }
+
+/// The characters of a text, as many as are compared.
+class Characters {
+public:
+    explicit Characters(std::string_view text) {
+        while (!text.empty() && size_ < kComparedCharacters) characters_[size_++] = TakeCharacter(text);
+    }
+    std::span<const char32_t> span() const { return {characters_.data(), size_}; }
+
+private:
+    std::array<char32_t, kComparedCharacters> characters_;
+    size_t size_ = 0;
+};
+
+bool IsAscii(std::string_view text) {
+    return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
+std::span<const char> Compared(std::string_view text) {
+    return {text.data(), std::min(text.size(), kComparedCharacters)};
+}
+
+/// `function` of both texts' characters: of their bytes, where a character is one.
+template <class F>
+auto OfCharacters(std::string_view a, std::string_view b, F&& function) {
+    if (IsAscii(a) && IsAscii(b)) return function(Compared(a), Compared(b));
+    const Characters x(a), y(b);
+    return function(x.span(), y.span());
+}
+
+template <class C>
+double Jaro(std::span<const C> a, std::span<const C> b) {
+    if (a.empty() || b.empty()) return a.empty() && b.empty() ? 1 : 0;
+    const size_t longest = std::max(a.size(), b.size());
+    const size_t window = longest / 2 > 0 ? longest / 2 - 1 : 0;
+    std::array<bool, kComparedCharacters> taken{};
+    std::array<C, kComparedCharacters> matched;
+    size_t matches = 0;
+    for (size_t i = 0; i < a.size(); ++i) {
+        const size_t end = std::min(i + window + 1, b.size());
+        for (size_t j = i > window ? i - window : 0; j < end; ++j)
+            if (!taken[j] && a[i] == b[j]) {
+                taken[j] = true;
+                matched[matches++] = a[i];
+                break;
+            }
+    }
+    if (matches == 0) return 0;
+    size_t out_of_order = 0, k = 0;
+    for (size_t j = 0; j < b.size(); ++j)
+        if (taken[j]) out_of_order += matched[k++] != b[j];
+    const double m = static_cast<double>(matches);
+    return (m / static_cast<double>(a.size()) + m / static_cast<double>(b.size()) +
+            (m - static_cast<double>(out_of_order / 2)) / m) / 3;
+}
+
+/// Leaves out what both begin and end with.
+template <class C>
+void Trim(std::span<const C>& a, std::span<const C>& b) {
+    while (!a.empty() && !b.empty() && a.front() == b.front()) {
+        a = a.subspan(1);
+        b = b.subspan(1);
+    }
+    while (!a.empty() && !b.empty() && a.back() == b.back()) {
+        a = a.first(a.size() - 1);
+        b = b.first(b.size() - 1);
+    }
+}
+
+/// Three rows of the well-known table, each cell from its neighbours; stops when a whole row is over the limit.
+template <bool kExchange, class C>
+int Edits(std::span<const C> a, std::span<const C> b, int limit) {
+    Trim(a, b);
+    if (a.size() > b.size()) std::swap(a, b);
+    const int rows = static_cast<int>(b.size()), columns = static_cast<int>(a.size());
+    if (rows - columns > limit) return limit + 1;
+    std::array<int, kComparedCharacters + 1> table[3];
+    int *before = table[0].data(), *above = table[1].data(), *row = table[2].data();
+    for (int j = 0; j <= columns; ++j) above[j] = j;
+    for (int i = 1; i <= rows; ++i) {
+        int least = row[0] = i;
+        for (int j = 1; j <= columns; ++j) {
+            int cost = std::min({above[j] + 1, row[j - 1] + 1, above[j - 1] + (b[i - 1] != a[j - 1])});
+            if constexpr (kExchange)
+                if (i > 1 && j > 1 && b[i - 1] == a[j - 2] && b[i - 2] == a[j - 1]) cost = std::min(cost, before[j - 2] + 1);
+            row[j] = cost;
+            least = std::min(least, cost);
+        }
+        // An exchange may come back from the row before the last, so that one counts too.
+        if (least > limit && (!kExchange || *std::min_element(above, above + columns + 1) > limit)) return limit + 1;
+        std::swap(before, above);
+        std::swap(above, row);
+    }
+    return std::min(above[columns], limit + 1);
+}
+
+}  // namespace
+
+std::string PlainText(std::string_view text) {
+    std::string plain;
+    plain.reserve(text.size());
+    bool space = false;
+    while (!text.empty()) {
+        const char32_t c = TakeCharacter(text);
+        if (IsSpace(c)) {
+            space = !plain.empty();
+            continue;
+        }
+        if (space) plain += ' ';
+        space = false;
+        AppendPlain(plain, c);
+    }
+    return plain;
+}
+
+double JaroWinkler(std::string_view a, std::string_view b) {
+    return OfCharacters(a, b, [](auto x, auto y) {
+        const double jaro = Jaro(x, y);
+        if (jaro <= 0.7) return jaro;
+        const size_t longest = std::min<size_t>({4, x.size(), y.size()});
+        size_t common = 0;
+        while (common < longest && x[common] == y[common]) ++common;
+        return jaro + 0.1 * static_cast<double>(common) * (1 - jaro);
+    });
+}
+
+int Levenshtein(std::string_view a, std::string_view b, int limit) {
+    return OfCharacters(a, b, [&](auto x, auto y) { return Edits<false>(x, y, limit); });
+}
+
+int Damerau(std::string_view a, std::string_view b, int limit) {
+    return OfCharacters(a, b, [&](auto x, auto y) { return Edits<true>(x, y, limit); });
+}
+
+std::string Soundex(std::string_view text) {
+    constexpr std::string_view kCodes = "01230120022455012623010202";  // of a … z; h and w are skipped, as vowels divide
+    std::string code;
+    char last = 0;
+    for (const char raw : text) {
+        const char c = raw >= 'A' && raw <= 'Z' ? static_cast<char>(raw - 'A' + 'a') : raw;
+        if (c < 'a' || c > 'z') {
+            if (c == ' ' && !code.empty()) break;
+            continue;
+        }
+        const char digit = kCodes[c - 'a'];
+        if (code.empty()) code += static_cast<char>(c - 'a' + 'A');
+        else if (digit != '0' && digit != last) code += digit;
+        if (c != 'h' && c != 'w') last = digit;
+        if (code.size() == 4) break;
+    }
+    if (!code.empty()) code.resize(4, '0');
+    return code;
+}
+
+namespace {
+
+/// Days since 1970-01-01: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms". Nothing where it is no date.
+std::optional<int> Days(int year, int month, int day) {
+    constexpr int kLengths[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    if (year < 1000 || year > 2999 || month < 1 || month > 12 || day < 1 || day > kLengths[month - 1]) return std::nullopt;
+    if (month == 2 && day == 29 && (year % 4 != 0 || (year % 100 == 0 && year % 400 != 0))) return std::nullopt;
+    const int y = month <= 2 ? year - 1 : year, era = y / 400, year_of_era = y - era * 400;
+    const int day_of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
+    return era * 146097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719468;
+}
+
+int Number(std::string_view digits) {
+    int number = 0;
+    std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    return number;
+}
+
+bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+
+}  // namespace
+
+std::optional<int> ParseDate(std::string_view text) {
+    while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+    std::string_view part[3];
+    char separator = 0;
+    for (int k = 0; k < 3; ++k) {
+        size_t length = 0;
+        while (length < text.size() && IsDigit(text[length])) ++length;
+        part[k] = text.substr(0, length);
+        text.remove_prefix(length);
+        if (k == 0 && length == 8 && (text.empty() || text.front() == ' ' || text.front() == 'T' || text.front() == 't'))
+            return Days(Number(part[0].substr(0, 4)), Number(part[0].substr(4, 2)), Number(part[0].substr(6)));
+        if (k == 2) break;
+        if (text.empty() || (text.front() != '-' && text.front() != '/' && text.front() != '.')) return std::nullopt;
+        if (k == 1 && text.front() != separator) return std::nullopt;
+        separator = text.front();
+        text.remove_prefix(1);
+    }
+    if (!text.empty() && text.front() != ' ' && text.front() != 'T' && text.front() != 't') return std::nullopt;
+    const auto sizes = [&](size_t a, size_t b, size_t c) { return part[0].size() <= a && part[1].size() <= b && part[2].size() <= c; };
+    if (part[0].empty() || part[1].empty() || part[2].empty()) return std::nullopt;
+    if (part[0].size() == 4 && sizes(4, 2, 2)) return Days(Number(part[0]), Number(part[1]), Number(part[2]));
+    if (part[2].size() != 4 || !sizes(2, 2, 4)) return std::nullopt;
+    if (const auto days = Days(Number(part[2]), Number(part[1]), Number(part[0]))) return days;
+    return Days(Number(part[2]), Number(part[0]), Number(part[1]));
+}
+
+std::optional<double> ParseNumber(std::string_view text) {
+    while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+    while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
+    if (!text.empty() && text.front() == '+') text.remove_prefix(1);
+    double number;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(number)) return std::nullopt;
+    return number;
+}
+
+std::string Digits(std::string_view text) {
+    std::string digits;
+    for (const char c : text)
+        if (IsDigit(c)) digits += c;
+    return digits;
+}
+
+}  // namespace cdp::matching
