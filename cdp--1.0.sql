@@ -363,7 +363,7 @@ COMMENT ON TABLE cdp.match IS
 COMMENT ON COLUMN cdp.match.status IS
     'pending; accepted or rejected by somebody, or by cdp.apply_matches where there is nothing to merge; applied: the profiles were made one; refused: that would have broken a limit, or undone a separation.';
 COMMENT ON COLUMN cdp.match.levels IS 'Internal, for cdp.explain_match: the level of each comparison; 0: a value is missing.';
-COMMENT ON COLUMN cdp.match.weights IS 'Internal: what each comparison says, and then what each term frequency adds.';
+COMMENT ON COLUMN cdp.match.weights IS 'Internal: what each comparison says, then what each term frequency adds, then what it takes away that they may be related.';
 COMMENT ON COLUMN cdp.match.link_id IS 'The link in cdp.identity_link that it became.';
 
 SELECT pg_extension_config_dump('cdp.matcher', '');

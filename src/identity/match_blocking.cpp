@@ -90,6 +90,17 @@ uint64_t Mixed(uint64_t key, uint32_t value) {
     return key ^ key >> 29;
 }
 
+/// How many pairs have the same key. Sorts them.
+double PairsOf(std::vector<uint64_t>& keys) {
+    std::sort(keys.begin(), keys.end());
+    double pairs = 0;
+    for (size_t begin = 0, end; begin < keys.size(); begin = end) {
+        for (end = begin + 1; end < keys.size() && keys[end] == keys[begin];) ++end;
+        pairs += 0.5 * static_cast<double>(end - begin) * static_cast<double>(end - begin - 1);
+    }
+    return pairs;
+}
+
 /// How selective rules are, by a part of the records.
 class Selectivity {
 public:
@@ -108,13 +119,7 @@ public:
             }
             if (whole) keys_.push_back(key);
         }
-        std::sort(keys_.begin(), keys_.end());
-        double pairs = 0;
-        for (size_t begin = 0, end; begin < keys_.size(); begin = end) {
-            for (end = begin + 1; end < keys_.size() && keys_[end] == keys_[begin];) ++end;
-            pairs += 0.5 * static_cast<double>(end - begin) * static_cast<double>(end - begin - 1);
-        }
-        return pairs * step_ * step_;
+        return PairsOf(keys_) * step_ * step_;
     }
 
 private:
@@ -217,30 +222,30 @@ Blocks::Blocks(const Records& records, std::vector<std::vector<int>> rules) : re
         }
 }
 
+std::optional<uint64_t> Blocks::KeyOf(size_t rule, uint32_t record) const {
+    uint64_t key = 0;
+    for (const int slot : rules_[rule]) {
+        if (columns_[slot][record] == 0) return std::nullopt;
+        key = Mixed(key, columns_[slot][record]);
+    }
+    return key;
+}
+
 std::vector<Blocks::Keyed> Blocks::Keys(size_t rule) const {
     std::vector<Keyed> keys;
     keys.reserve(records_);
-    for (uint32_t record = 0; record < records_; ++record) {
-        uint64_t key = 0;
-        bool whole = true;
-        for (const int slot : rules_[rule]) {
-            whole = whole && columns_[slot][record] != 0;
-            key = Mixed(key, columns_[slot][record]);
-        }
-        if (whole) keys.push_back({key, record});
-    }
+    for (uint32_t record = 0; record < records_; ++record)
+        if (const auto key = KeyOf(rule, record)) keys.push_back({*key, record});
     std::sort(keys.begin(), keys.end(), [](const Keyed& x, const Keyed& y) { return x.key != y.key ? x.key < y.key : x.record < y.record; });
     return keys;
 }
 
-double Blocks::Count(size_t rule) const {
-    const auto keys = Keys(rule);
-    double pairs = 0;
-    for (size_t begin = 0, end; begin < keys.size(); begin = end) {
-        for (end = begin + 1; end < keys.size() && keys[end].key == keys[begin].key;) ++end;
-        pairs += 0.5 * static_cast<double>(end - begin) * static_cast<double>(end - begin - 1);
-    }
-    return pairs;
+double Blocks::Estimate(size_t rule) const {
+    std::vector<uint64_t> keys;
+    const uint32_t step = std::max<uint32_t>(1, records_ / kSample);
+    for (uint32_t record = 0; record < records_; record += step)
+        if (const auto key = KeyOf(rule, record)) keys.push_back(*key);
+    return PairsOf(keys) * step * step;
 }
 
 }  // namespace cdp::matching

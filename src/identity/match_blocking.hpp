@@ -2,6 +2,7 @@
 // Knows no PostgreSQL. How rules are chosen: docs/matching.md.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,8 +45,8 @@ public:
             if (Holds(rule, pair)) return true;
         return false;
     }
-    /// How many pairs the rule holds for, those of earlier rules too.
-    double Count(size_t rule) const;
+    /// About how many pairs the rule holds for, those of earlier rules too.
+    double Estimate(size_t rule) const;
 
     /// Calls `visit(Pair)` for each pair of the rule that no earlier rule holds for, once; only for those with a record that
     /// is `fresh`, unless that is empty. Polls for interrupts.
@@ -59,6 +60,8 @@ private:
         uint32_t record;
     };
     std::vector<Keyed> Keys(size_t rule) const;
+    /// The number; nothing where a column is missing.
+    std::optional<uint64_t> KeyOf(size_t rule, uint32_t record) const;
 
     uint32_t records_;
     std::vector<std::vector<int>> rules_;            // by places in columns_

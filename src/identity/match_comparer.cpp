@@ -2,6 +2,7 @@
 #include "identity/match_comparer.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "identity/match_text.hpp"
@@ -27,7 +28,9 @@ std::string Normal(Kind kind, std::string_view raw, const std::string& region) {
     switch (kind) {
         case Kind::kPostcode: return WithoutSpaces(std::move(plain));
         case Kind::kPhone: {
-            if (auto phone = identity::NormalisePhone(plain, region)) return *phone;
+            // Without a region only numbers that name theirs can be told.
+            if (!region.empty() || plain.starts_with('+'))
+                if (auto phone = identity::NormalisePhone(plain, region)) return *phone;
             return Digits(plain);
         }
         case Kind::kDate: {
@@ -94,6 +97,7 @@ Comparer::Comparer(const Records& records, const Comparison& comparison, const s
         if (levels_[i].test == Test::kSwapped) swapped_ = static_cast<LevelNumber>(i + 1);
         if (levels_[i].test == Test::kLevenshtein || levels_[i].test == Test::kDamerau)
             most_edits_ = std::max(most_edits_, static_cast<int>(levels_[i].at));
+        if (levels_[i].test == Test::kJaroWinkler) least_alike_ = std::min(least_alike_, levels_[i].at);
     }
     if (swapped_ != 0) {
         const int partner = records.Find(comparison.partner);
@@ -134,6 +138,16 @@ void Comparer::Prepare() {
     Texts parts;
     if (asks({Test::kDays})) prepare(days_, [](auto text) { return ParseDate(text); });
     if (asks({Test::kDifference, Test::kRatio})) prepare(numbers_, [](auto text) { return ParseNumber(text); });
+    if (asks({Test::kJaroWinkler}))
+        prepare(letters_, [](auto text) {
+            Letters letters{0, static_cast<uint32_t>(text.size())};
+            for (const unsigned char c : text) {
+                letters.mask |= uint64_t{1} << (c & 63);
+                if (c >= 0x80) letters.length = 0;
+            }
+            if (text.size() > kComparedCharacters) letters.length = 0;
+            return letters;
+        });
     if (asks({Test::kDateEdit})) prepare(digits_, [](auto text) { return Digits(text); });
     if (asks({Test::kUser, Test::kUserAlike})) prepare(users_, [&](auto text) { return User(text).empty() ? 0 : parts.Add(User(text)); });
     if (asks({Test::kSound})) prepare(sounds_, [&](auto text) { const auto code = Soundex(text); return code.empty() ? 0 : parts.Add(code); });
@@ -173,7 +187,7 @@ bool Comparer::Reaches(const struct Level& level, uint32_t x, uint32_t y, Measur
     switch (level.test) {
         case Test::kEqual:
         case Test::kSwapped: return false;
-        case Test::kJaroWinkler: return measured(m.jaro_winkler, [&] { return JaroWinkler(texts_[x], texts_[y]); }) >= level.at;
+        case Test::kJaroWinkler: return measured(m.jaro_winkler, [&] { return Unlike(x, y) ? 0 : JaroWinkler(texts_[x], texts_[y]); }) >= level.at;
         case Test::kLevenshtein: return measured(m.levenshtein, [&] { return Levenshtein(texts_[x], texts_[y], most_edits_); }) <= limit;
         case Test::kDamerau: return measured(m.damerau, [&] { return Damerau(texts_[x], texts_[y], most_edits_); }) <= limit;
         case Test::kDateEdit:
@@ -205,6 +219,15 @@ bool Comparer::Reaches(const struct Level& level, uint32_t x, uint32_t y, Measur
         }
     }
     return false;
+}
+
+bool Comparer::Unlike(uint32_t x, uint32_t y) const {
+    const Letters &a = letters_[x], &b = letters_[y];
+    if (a.length == 0 || b.length == 0) return false;
+    // What is not in the other cannot match; Jaro's similarity is at most that of all others in order, and up to 0.7
+    // Winkler adds nothing.
+    const double most = std::min(a.length - std::popcount(a.mask & ~b.mask), b.length - std::popcount(b.mask & ~a.mask));
+    return (most / a.length + most / b.length + 1) / 3 < std::min(0.7, least_alike_) - 1e-9;
 }
 
 LevelNumber Comparer::Compare(uint32_t x, uint32_t y) const {

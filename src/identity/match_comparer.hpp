@@ -64,6 +64,8 @@ private:
     void JoinPartner(const RecordColumn& partner);
     bool Swapped(uint32_t x, uint32_t y, uint32_t other_x, uint32_t other_y) const;
     bool Like(uint32_t x, uint32_t other) const;
+    /// Whether two texts have too few letters in common to reach any level of likeness.
+    bool Unlike(uint32_t x, uint32_t y) const;
     LevelNumber Compare(uint32_t x, uint32_t y) const;
     bool Reaches(const struct Level& level, uint32_t x, uint32_t y, struct Measures& measures) const;
 
@@ -80,6 +82,12 @@ private:
     std::vector<std::optional<int>> days_;
     std::vector<std::optional<double>> numbers_;
     std::vector<std::string> digits_;
+    struct Letters {
+        uint64_t mask = 0;      // a bit for each letter that occurs; letters may share one
+        uint32_t length = 0;    // 0: not counted
+    };
+    std::vector<Letters> letters_;
+    double least_alike_ = 2;            // Jaro-Winkler that a level asks for
     std::vector<uint32_t> users_, sounds_;
     std::vector<std::vector<uint32_t>> elements_;
     // The partner column, its values as values of this one.

@@ -41,12 +41,12 @@ std::vector<std::vector<Training::Dependence>> Training::LookForDependences(cons
     std::vector<std::vector<Dependence>> found(count, std::vector<Dependence>(count));
     for (auto& row : found)
         for (size_t d = 0; d < count; ++d) row[d].levels.resize(comparisons_[d].otherwise() + 1);
-    std::vector<double> says(count), freed(count);
+    std::vector<double> says(count), related_says(count), freed(count);
     for (size_t c = 0; c < count; ++c) {
         poll_stop();
         sample_.agreeing(c).ForEach([&](uint32_t number, double pairs) {
             const std::string_view pattern = sample_.patterns()[number];
-            double weight = prior_;
+            double weight = prior_, as_related = related_prior_;
             std::fill(freed.begin(), freed.end(), 0);
             for (size_t e = 0; e < count; ++e) {
                 const int parent = model.comparisons[e].parent;
@@ -54,13 +54,16 @@ std::vector<std::vector<Training::Dependence>> Training::LookForDependences(cons
                 const auto code = static_cast<uint8_t>(pattern[e]);
                 says[e] = weights_[e][given][code];
                 weight += says[e];
+                if (has_related_) as_related += related_says[e] = related_weights_[e][given][code];
                 // What depended on one that is left out stands for itself.
                 if (parent >= 0) freed[parent] += weights_[e][kGivenNothing][code] - says[e];
             }
             for (size_t d = 0; d < count; ++d) {
                 const LevelNumber level = LevelIn(pattern[d]);
                 if (d == c || level == kMissing) continue;
-                const double probability = ProbabilityOf(weight - says[d] + freed[d]);
+                const double match = std::exp2(std::min(weight - says[d] + freed[d], 200.0));
+                const double related = has_related_ ? std::exp2(std::min(as_related - related_says[d], 200.0)) : 0;
+                const double probability = (match + related) / (1 + match + related);
                 if (probability >= kStranger) continue;
                 found[c][d].levels[level] += pairs;
                 found[c][d].pairs += pairs;
@@ -101,8 +104,8 @@ void Training::Depend(Model* model, size_t child, size_t parent, const Dependenc
         const Given state = GivenBy(LevelIn(pattern[parent]), comparisons_[parent].otherwise());
         const LevelNumber level = LevelIn(pattern[child]);
         if (state == kGivenNothing || level == kMissing) return;
-        levels[state][level] += (1 - probability_[number]) * count;
-        pairs[state] += (1 - probability_[number]) * count;
+        levels[state][level] += (1 - probability_[number] - related_[number]) * count;
+        pairs[state] += (1 - probability_[number] - related_[number]) * count;
     });
     for (const Given state : {kGivenAlike, kGivenDifferent})
         for (size_t level = 1; level <= equal.size(); ++level)

@@ -51,7 +51,7 @@ public:
     /// How many pairs there will be, as far as that is known before.
     double Estimate() const {
         double pairs = 0;
-        for (size_t i = 0; i < blocks_->rules(); ++i) pairs += blocks_->Count(i);
+        for (size_t i = 0; i < blocks_->rules(); ++i) pairs += blocks_->Estimate(i);
         return pairs;
     }
 
@@ -188,16 +188,18 @@ void Keep(const Matcher& matcher, const Records& records, const std::vector<Scor
     pg::Scratch memory;
     std::vector<Scorer::Part> parts;
     for (const Scored& s : found) {
-        scorer.Explain(s.pair, &parts);
+        double related;
+        scorer.Explain(s.pair, &parts, &related);
         const pg::Scratch::Use use(memory);
         std::vector<Datum> levels, weights;
-        double weight = scorer.prior();
+        double weight = scorer.prior() + related;
         for (const auto& part : parts) {
             levels.push_back(Int16GetDatum(part.level));
             weights.push_back(Float4GetDatum(static_cast<float>(part.weight)));
             weight += part.weight + part.frequency;
         }
         for (const auto& part : parts) weights.push_back(Float4GetDatum(static_cast<float>(part.frequency)));
+        weights.push_back(Float4GetDatum(static_cast<float>(related)));
         staged.Add({pg::TextDatum(records.key(s.pair.a)), pg::TextDatum(records.key(s.pair.b)), Float8GetDatum(weight),
                     Float8GetDatum(ProbabilityOf(weight)), ArrayOf(levels, INT2OID, 2, TYPALIGN_SHORT), ArrayOf(weights, FLOAT4OID, 4, TYPALIGN_INT)});
         if ((staged.size() & 1023) == 0) memory.Reset();
@@ -213,8 +215,9 @@ void Keep(const Matcher& matcher, const Records& records, const std::vector<Scor
                 touched.Add({pg::TextDatum(records.key(i))});
                 if ((i & 1023) == 0) memory.Reset();
             }
-        pg::Execute("DELETE FROM cdp.match m WHERE matcher = $1 AND status = 'pending'"
-                    " AND NOT (EXISTS (SELECT FROM cdp_unchanged u WHERE u.id = m.id_a) AND EXISTS (SELECT FROM cdp_unchanged u WHERE u.id = m.id_b))", {name});
+        for (const char* id : {"id_a", "id_b"})
+            pg::Execute(std::string("DELETE FROM cdp.match m WHERE matcher = $1 AND status = 'pending'"
+                                    " AND NOT EXISTS (SELECT FROM cdp_unchanged u WHERE u.id = m.") + id + ")", {name});
     }
     pg::Execute("INSERT INTO cdp.match AS m (match_id, matcher, id_a, id_b, weight, probability, levels, weights)"
                 " SELECT nextval('cdp.match_id_seq'), $1, id_a, id_b, weight, probability, levels, weights FROM cdp_found"
@@ -322,13 +325,15 @@ Explanation Explain(const Matcher& matcher, const std::string& id_a, const std::
     PairComparer comparer(records, comparisons, Region());
     Scorer scorer(comparer, model);
     std::vector<Scorer::Part> parts;
-    scorer.Explain(pair, &parts);
+    double related;
+    scorer.Explain(pair, &parts, &related);
     Explanation explanation;
     for (const auto& part : parts) {
         explanation.levels.push_back(part.level);
         explanation.weights.push_back(static_cast<float>(part.weight));
     }
     for (const auto& part : parts) explanation.weights.push_back(static_cast<float>(part.frequency));
+    explanation.weights.push_back(static_cast<float>(related));
     return explanation;
 }
 

@@ -37,6 +37,12 @@ double ModelComparison::Weight(LevelNumber level, Given given) const {
     return std::log2(std::max(by_m, kLeastProbability) / std::max(by_u, kLeastProbability));
 }
 
+double ModelComparison::RelatedWeight(LevelNumber level, Given given) const {
+    if (level == kMissing) return 0;
+    const double by_u = parent >= 0 && given != kGivenNothing ? u_given[given][level - 1] : u[level - 1];
+    return std::log2(std::max(h[level - 1], kLeastProbability) / std::max(by_u, kLeastProbability));
+}
+
 double ModelComparison::FrequencyOf(double count, uint64_t filled) const {
     // Of the other records that have the value, those of strangers.
     const double others = count > 1 ? (count - 1) * strangers[BucketOf(static_cast<uint32_t>(count))] : 0;

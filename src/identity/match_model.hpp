@@ -8,6 +8,10 @@
 
 namespace cdp::matching {
 
+/// log2 of the odds, and back.
+double WeightOf(double probability);
+double ProbabilityOf(double weight);
+
 /// Beyond these no weight goes, whatever the data say.
 inline constexpr double kLeastProbability = 1e-9;
 
@@ -32,8 +36,12 @@ struct ModelComparison {
     /// where that one is equal, alike or different; where it is missing those above hold.
     int parent = -1;
     std::vector<double> m_given[3], u_given[3];
+    /// By level: among pairs that are related, see Model::related.
+    std::vector<double> h;
 
     double Weight(LevelNumber level, Given given = kGivenNothing) const;
+    /// The same for being related rather than strangers.
+    double RelatedWeight(LevelNumber level, Given given) const;
     /// u of agreeing on a value that `count` of `filled` records have (Splink calls it the term frequency).
     double FrequencyOf(double count, uint64_t filled) const;
     /// Which part of the term frequency's weight counts: all of it, but where strangers who agree in the parent agree here
@@ -45,17 +53,17 @@ struct Model {
     double prior = 0;   // how probable it is of any two records that they are one person
     uint64_t records = 0;
     double expected_matches = 0;
+    /// How probable it is of any two records that they are two persons who have much in common, such as a household,
+    /// or a name. 0: there are no such pairs to speak of.
+    double related = 0;
     std::vector<ModelComparison> comparisons;
 
     double PriorWeight() const;
+    double RelatedPriorWeight() const { return WeightOf(related); }
     Given GivenFor(size_t comparison, const LevelNumber* levels) const {
         const int parent = comparisons[comparison].parent;
         return parent < 0 ? kGivenNothing : GivenBy(levels[parent], comparisons[parent].comparison.otherwise());
     }
 };
-
-/// log2 of the odds, and back.
-double WeightOf(double probability);
-double ProbabilityOf(double weight);
 
 }  // namespace cdp::matching

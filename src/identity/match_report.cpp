@@ -21,6 +21,7 @@ std::string LevelJson(const ModelComparison& of, size_t level) {
         if (levels[level].at != 0) json += ", \"at\": " + Number(levels[level].at);
     }
     json += ", \"m\": " + Number(of.m[level]) + ", \"u\": " + Number(of.u[level]);
+    if (!of.h.empty()) json += ", \"h\": " + Number(of.h[level]);
     if (of.parent >= 0) {
         json += ", \"given\": {";
         for (size_t given = 0; given < 3; ++given)
@@ -64,7 +65,8 @@ std::string JsonText(std::string_view text) {
 
 std::string ModelJson(const Model& model, std::span<const std::string> rules) {
     std::string json = "{\"records\": " + std::to_string(model.records) + ", \"expected_matches\": " + Number(model.expected_matches) +
-                       ", \"prior\": " + Number(model.prior) + ", \"blocking\": [";
+                       ", \"prior\": " + Number(model.prior) +
+                       (model.related > 0 ? ", \"related\": " + Number(model.related) : "") + ", \"blocking\": [";
     for (size_t i = 0; i < rules.size(); ++i) json += (i == 0 ? "" : ", ") + JsonText(rules[i]);
     json += "], \"comparisons\": [";
     for (size_t c = 0; c < model.comparisons.size(); ++c) json += (c == 0 ? "" : ", ") + ComparisonJson(model, model.comparisons[c]);

@@ -37,7 +37,8 @@ void PairComparer::Levels(Pair pair, LevelNumber* levels) {
 }
 
 Scorer::Scorer(PairComparer& comparer, const Model& model)
-    : comparer_(comparer), model_(model), prior_(model.PriorWeight()), count_(comparer.comparisons()),
+    : comparer_(comparer), model_(model), prior_(model.PriorWeight()),
+      related_prior_(model.RelatedPriorWeight()), has_related_(model.related > 0), count_(comparer.comparisons()),
       shares_(count_), adjusts_(count_), levels_(count_) {
     for (size_t c = 0; c < comparer.comparisons(); ++c) {
         const auto& parameters = model.comparisons[c];
@@ -49,6 +50,11 @@ Scorer::Scorer(PairComparer& comparer, const Model& model)
                 weights[given * kLevelSlots + level] = parameters.Weight(level, given);
         }
         weights_.push_back(std::move(weights));
+        std::vector<double> related(4 * kLevelSlots);
+        for (const Given given : {kGivenEqual, kGivenAlike, kGivenDifferent, kGivenNothing})
+            for (LevelNumber level = 1; has_related_ && level <= parameters.comparison.otherwise(); ++level)
+                related[given * kLevelSlots + level] = parameters.RelatedWeight(level, given);
+        related_weights_.push_back(std::move(related));
         std::vector<float> frequency;
         if (parameters.comparison.term_frequency) {
             adjusts_[c] = std::max<LevelNumber>(1, one.swapped());
@@ -71,15 +77,20 @@ double Scorer::FrequencyWeight(Pair pair, size_t c, LevelNumber level) const {
     return std::log2(std::max(model_.comparisons[c].u[level - 1], kLeastProbability) / (here * there));
 }
 
-void Scorer::Explain(Pair pair, std::vector<Part>* parts) {
+void Scorer::Explain(Pair pair, std::vector<Part>* parts, double* related) {
     comparer_.Levels(pair, levels_.data());
     parts->clear();
+    double as_related = related_prior_;
     for (size_t c = 0; c < count_; ++c) {
         const LevelNumber level = levels_[c];
         const Given given = model_.GivenFor(c, levels_.data());
+        const size_t slot = given * kLevelSlots + level;
         const bool adjusted = level != kMissing && adjusts_[c] >= level;
-        parts->push_back({level, weights_[c][given * kLevelSlots + level], adjusted ? FrequencyWeight(pair, c, level) * shares_[c][given] : 0});
+        const double frequency = adjusted ? FrequencyWeight(pair, c, level) * shares_[c][given] : 0;
+        parts->push_back({level, weights_[c][slot], frequency});
+        as_related += related_weights_[c][slot] + frequency;
     }
+    *related = has_related_ ? RelatedAdjustment(as_related) : 0;
 }
 
 }  // namespace cdp::matching

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 
 #include "identity/match_comparer.hpp"
 #include "identity/match_model.hpp"
@@ -52,32 +53,40 @@ public:
         comparer_.Levels(pair, levels_.data());
         return WeightOfLevels(pair);
     }
-    /// The parts of a pair's weight: what each comparison says, and its term frequency beyond that.
+    /// The parts of a pair's weight: what each comparison says, and its term frequency beyond that; and what it takes
+    /// away that the two may be related.
     struct Part {
         LevelNumber level;
         double weight;
         double frequency;  // 0 where it says nothing more
     };
-    void Explain(Pair pair, std::vector<Part>* parts);
+    void Explain(Pair pair, std::vector<Part>* parts, double* related);
     double prior() const { return prior_; }
 
 private:
     static constexpr size_t kLevelSlots = 16;
     double WeightOfLevels(Pair pair) const {
-        double weight = prior_;
+        double weight = prior_, related = related_prior_;
         for (size_t c = 0; c < count_; ++c) {
             const LevelNumber level = levels_[c];
             const Given given = model_.GivenFor(c, levels_.data());
-            weight += weights_[c][given * kLevelSlots + level];
-            if (level != kMissing && adjusts_[c] >= level) weight += FrequencyWeight(pair, c, level) * shares_[c][given];
+            const size_t slot = given * kLevelSlots + level;
+            double says = 0;
+            if (level != kMissing && adjusts_[c] >= level) says = FrequencyWeight(pair, c, level) * shares_[c][given];
+            weight += weights_[c][slot] + says;
+            if (has_related_) related += related_weights_[c][slot] + says;
         }
-        return weight;
+        return has_related_ ? weight + RelatedAdjustment(related) : weight;
     }
+    /// What it takes away that the pair may be related: strangers or related is the other side then.
+    static double RelatedAdjustment(double related) { return related > 60 ? -related : -std::log2(1 + std::exp2(related)); }
     double FrequencyWeight(Pair pair, size_t c, LevelNumber level) const;
 
     PairComparer& comparer_;
     const Model& model_;
-    double prior_;
+    double prior_, related_prior_;
+    bool has_related_;
+    std::vector<std::vector<double>> related_weights_;     // as weights_
     size_t count_;                                         // of comparisons
     std::vector<std::vector<double>> weights_;             // by comparison; by what is given, and level
     std::vector<std::array<double, 4>> shares_;            // by comparison, by what is given: of the frequency's weight

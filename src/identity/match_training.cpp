@@ -1,4 +1,4 @@
-// identity/match_training.cpp: expectation maximisation. See match_training.hpp; dependences are in match_dependence.cpp.
+// identity/match_training.cpp: expectation maximisation. See match_training.hpp; match_dependence.cpp and match_related.cpp are parts of it.
 #include "identity/match_training.hpp"
 
 #include <algorithm>
@@ -66,7 +66,7 @@ void KeepOrder(const std::vector<double>& m, std::vector<double>& u) {
 
 Training::Training(const PairComparer& comparer, std::span<const Comparison> comparisons, const Sample& sample, double rate)
     : comparer_(comparer), comparisons_(comparisons.begin(), comparisons.end()), sample_(sample), rate_(rate),
-      pairs_(0.5 * comparer.records() * (comparer.records() - 1.0)), weights_(comparisons.size()) {
+      pairs_(0.5 * comparer.records() * (comparer.records() - 1.0)), weights_(comparisons.size()), related_weights_(comparisons.size()) {
     if (comparer.records() < 2)
         throw Error(sqlstate::object_not_in_prerequisite_state, "there are not two records to compare");
     CountValues();
@@ -111,6 +111,8 @@ Model Training::Start() const {
 
 void Training::Weigh(const Model& model) {
     prior_ = model.PriorWeight();
+    has_related_ = model.related > 0;
+    related_prior_ = model.RelatedPriorWeight();
     parents_.clear();
     for (size_t c = 0; c < comparisons_.size(); ++c) {
         const auto& parameters = model.comparisons[c];
@@ -119,39 +121,49 @@ void Training::Weigh(const Model& model) {
         for (const Given given : {kGivenEqual, kGivenAlike, kGivenDifferent, kGivenNothing})
             for (int code = 0; code < 256; ++code) {
                 const LevelNumber level = LevelIn(static_cast<char>(code));
-                double weight = level <= comparisons_[c].otherwise() ? parameters.Weight(level, given) : 0;
+                const bool possible = level <= comparisons_[c].otherwise();
+                double frequency = 0;
                 if (level == 1 && comparisons_[c].term_frequency) {
                     const Bucket& bucket = buckets_[c][code >> 4];
                     if (bucket.pairs > 0)
-                        weight += parameters.FrequencyShare(given) * std::log2(parameters.u[0] / parameters.FrequencyOf(bucket.others, filled));
+                        frequency = parameters.FrequencyShare(given) * std::log2(parameters.u[0] / parameters.FrequencyOf(bucket.others, filled));
                 }
-                weights_[c][given][code] = weight;
+                weights_[c][given][code] = possible ? parameters.Weight(level, given) + frequency : 0;
+                if (has_related_) related_weights_[c][given][code] = possible ? parameters.RelatedWeight(level, given) + frequency : 0;
             }
     }
 }
 
-double Training::PatternWeight(std::string_view pattern) const {
-    double weight = prior_;
+Training::Weights Training::PatternWeights(std::string_view pattern) const {
+    Weights weights{prior_, related_prior_};
     for (size_t c = 0; c < pattern.size(); ++c) {
         const int parent = parents_[c];
         const Given given = parent < 0 ? kGivenNothing : GivenBy(LevelIn(pattern[parent]), comparisons_[parent].otherwise());
-        weight += weights_[c][given][static_cast<uint8_t>(pattern[c])];
+        weights.match += weights_[c][given][static_cast<uint8_t>(pattern[c])];
+        if (has_related_) weights.related += related_weights_[c][given][static_cast<uint8_t>(pattern[c])];
     }
-    return weight;
+    return weights;
 }
 
 void Training::WeighPatterns(bool all) {
     const Texts& patterns = sample_.patterns();
+    const auto weigh = [&](uint32_t number) {
+        const Weights weights = PatternWeights(patterns[number]);
+        const double match = std::exp2(std::min(weights.match, 200.0)), related = has_related_ ? std::exp2(std::min(weights.related, 200.0)) : 0;
+        probability_[number] = static_cast<float>(match / (1 + match + related));
+        related_[number] = static_cast<float>(related / (1 + match + related));
+    };
     if (!all) {
-        for (const uint32_t number : possible_) probability_[number] = static_cast<float>(ProbabilityOf(PatternWeight(patterns[number])));
+        for (const uint32_t number : possible_) weigh(number);
         return;
     }
     probability_.resize(patterns.size() + 1);
+    related_.resize(patterns.size() + 1);
     possible_.clear();
     for (uint32_t number = 1; number <= patterns.size(); ++number) {
         if ((number & 0xFFFF) == 0) poll_stop();
-        probability_[number] = static_cast<float>(ProbabilityOf(PatternWeight(patterns[number])));
-        if (probability_[number] > kHopeless) possible_.push_back(number);
+        weigh(number);
+        if (probability_[number] > kHopeless || related_[number] > kHopeless) possible_.push_back(number);
     }
 }
 
@@ -159,20 +171,24 @@ double Training::Expect() {
     expected_.assign(comparisons_.size(), {});
     for (size_t c = 0; c < comparisons_.size(); ++c) {
         expected_[c].strangers = random_[c];
-        for (Sums* sums : {&expected_[c].matched, &expected_[c].matched_given[0], &expected_[c].matched_given[1], &expected_[c].matched_given[2]})
+        for (Sums* sums : {&expected_[c].matched, &expected_[c].related, &expected_[c].matched_given[0], &expected_[c].matched_given[1], &expected_[c].matched_given[2]})
             sums->resize(comparisons_[c].otherwise() + 1);
     }
     double matches = 0;
+    expected_related_ = 0;
     for (const uint32_t number : possible_) {
         const std::string_view pattern = sample_.patterns()[number];
-        const double expected = probability_[number] * sample_.candidates().Count(number) / rate_;
-        const double no_strangers = probability_[number] * sample_.random().Count(number);
+        const double candidates = sample_.candidates().Count(number) / rate_;
+        const double expected = probability_[number] * candidates, related = related_[number] * candidates;
+        const double no_strangers = (probability_[number] + related_[number]) * sample_.random().Count(number);
         matches += expected;
+        expected_related_ += related;
         for (size_t c = 0; c < pattern.size(); ++c) {
             const LevelNumber level = LevelIn(pattern[c]);
             expected_[c].strangers[level] -= no_strangers;
             expected_[c].matched[level] += expected;
-            if (level == 1) expected_[c].matched_bucket[BucketIn(pattern[c])] += expected;
+            expected_[c].related[level] += related;
+            if (level == 1) expected_[c].matched_bucket[BucketIn(pattern[c])] += expected + related;
             if (parents_[c] < 0) continue;
             const Given given = GivenBy(LevelIn(pattern[parents_[c]]), comparisons_[parents_[c]].otherwise());
             if (given != kGivenNothing) expected_[c].matched_given[given][level] += expected;
@@ -197,7 +213,7 @@ void Training::ImproveChance(ModelComparison* of, size_t c, double matches) cons
         // As if half a pair of strangers had agreed beyond those seen.
         of->strangers[b] = pairs > 0 ? std::min(1.0, (std::max(pairs - matched, 0.0) + 0.5) / (pairs + 0.5)) : 1;
     }
-    const double matched = first ? 0 : expected_[c].matched[1];
+    const double matched = first ? 0 : expected_[c].matched[1] + expected_[c].related[1];
     const double compared = std::max(0.5 * filled * (filled - 1) - (first ? 0 : matches - expected_[c].matched[kMissing]), 1.0);
     of->u[0] = std::clamp(std::max(agree - matched, 0.0) / compared + 0.1 / filled, 0.0, 0.999);
     if (comparer.swapped() != 0) of->u[comparer.swapped() - 1] = std::max(comparer.SwappedByChance(), 0.01 / filled / filled);
@@ -211,6 +227,7 @@ double Training::Improve(Model* model, bool all) {
     double change = std::abs(std::log(std::max(matches, 1e-3) / std::max(model->expected_matches, 1e-3)));
     model->expected_matches = matches;
     model->prior = std::clamp(matches, 0.1, 0.9 * pairs_) / pairs_;
+    if (model->related > 0) model->related = std::clamp(expected_related_, 0.1, 0.9 * pairs_) / pairs_;
     for (size_t c = 0; c < comparisons_.size(); ++c) {
         auto& parameters = model->comparisons[c];
         const auto usual = UsualM(parameters.m.size());
@@ -222,6 +239,12 @@ double Training::Improve(Model* model, bool all) {
             parameters.m[level - 1] = m;
         }
         ImproveChance(&parameters, c, matches);
+        if (model->related > 0) {
+            const auto& related = expected_[c].related;
+            const double all = SumFrom1(related) + kPriorMatches;
+            for (size_t level = 1; level < related.size(); ++level)
+                parameters.h[level - 1] = (related[level] + kPriorMatches * parameters.u[level - 1]) / all;
+        }
         for (size_t given = 0; parameters.parent >= 0 && given < 3; ++given) {
             const auto& sums = expected_[c].matched_given[given];
             const double all = SumFrom1(sums) + kGivenMatches;
@@ -239,6 +262,8 @@ Model Training::Run() {
         for (int round = 0; round < kMostRounds; ++round)
             if (Improve(&model, round < kRoundsOfAll) < kStill) break;
         if (around == kDependenceRounds) return model;
+        // Neighbours and the like are told by the dependences; who is related, among what is left then.
+        if (around > 0 && model.related == 0) FindRelated(&model);
         FindDependences(&model);
     }
 }

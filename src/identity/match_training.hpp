@@ -30,7 +30,8 @@ private:
     struct Expected {
         Sums matched, strangers;               // candidates that are one person; random pairs that are not
         std::array<Sums, 3> matched_given;     // the same by what the parent came to
-        std::array<double, kBuckets> matched_bucket{};
+        std::array<double, kBuckets> matched_bucket{};   // related ones too, as in what follows
+        Sums related;
     };
     /// How comparison d comes out among pairs that agree in comparison c and look like strangers by all others.
     struct Dependence {
@@ -44,7 +45,11 @@ private:
     void CountValues();
     Model Start() const;
     void Weigh(const Model& model);
-    double PatternWeight(std::string_view pattern) const;
+    struct Weights {
+        double match, related;   // rather than strangers
+    };
+    Weights PatternWeights(std::string_view pattern) const;
+    void FindRelated(Model* model);
     void WeighPatterns(bool all);
     double Expect();
     double Improve(Model* model, bool all);
@@ -60,10 +65,12 @@ private:
     double pairs_;                                           // of all records
     std::vector<std::array<Bucket, kBuckets>> buckets_;      // by comparison
     // Of the current model:
-    double prior_ = 0;
+    double prior_ = 0, related_prior_ = 0;
+    bool has_related_ = false;
     std::vector<int> parents_;
-    std::vector<std::array<std::array<double, 256>, 4>> weights_;   // by comparison, what is given, and code
-    std::vector<float> probability_;                         // by pattern
+    std::vector<std::array<std::array<double, 256>, 4>> weights_, related_weights_;   // by comparison, what is given, and code
+    std::vector<float> probability_, related_;               // by pattern: of being one person; of being related
+    double expected_related_ = 0;
     std::vector<uint32_t> possible_;                         // patterns that may be one person: the others need no second look
     std::vector<Sums> random_;                               // by comparison: levels among the random pairs
     std::vector<Expected> expected_;

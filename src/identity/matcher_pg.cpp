@@ -113,6 +113,7 @@ ModelComparison ReadModelComparison(const pg::Json& json) {
         }
         result.m.push_back(ProbabilityIn(level, "m", where));
         result.u.push_back(ProbabilityIn(level, "u", where));
+        if (level.Find("h")) result.h.push_back(ProbabilityIn(level, "h", where));
         const auto given = level.Find("given");
         for (size_t state = 0; state < 3; ++state) {
             const auto one = given ? given->Find(kGivenNames[state]) : std::nullopt;
@@ -123,6 +124,7 @@ ModelComparison ReadModelComparison(const pg::Json& json) {
     if (comparison.levels[0].test != Test::kEqual) throw Wrong("the first level of " + where + " must be \"equal\"");
     for (const auto& level : comparison.levels)
         if (level.test == Test::kSwapped && comparison.partner.empty()) throw Wrong(where + " has no \"swapped_with\"");
+    if (!result.h.empty() && result.h.size() != result.m.size()) throw Wrong("not all levels of " + where + " have \"h\"");
     result.strangers.assign(kBuckets, 1);
     if (const auto strangers = json.Find("strangers"); strangers && strangers->IsArray())
         for (uint32 b = 0; b < std::min<uint32>(strangers->ArraySize(), kBuckets); ++b)
@@ -157,6 +159,7 @@ KeptModel ReadModel(const pg::Json& json) {
     const double prior = ProbabilityIn(json, "prior", "the model");
     if (prior <= 0 || prior >= 1) throw Wrong("\"prior\" of the model must be over 0 and under 1");
     kept.model.prior = prior;
+    if (json.Find("related")) kept.model.related = ProbabilityIn(json, "related", "the model");
     if (const auto records = json.Find("records")) kept.model.records = static_cast<uint64_t>(NumberOf(*records, "\"records\""));
     if (const auto matches = json.Find("expected_matches")) kept.model.expected_matches = NumberOf(*matches, "\"expected_matches\"");
     if (const auto rules = json.Find("blocking"); rules && rules->IsArray())
@@ -168,6 +171,8 @@ KeptModel ReadModel(const pg::Json& json) {
     for (uint32 i = 0; i < comparisons->ArraySize(); ++i) {
         const pg::Json one = comparisons->Element(i);
         kept.model.comparisons.push_back(ReadModelComparison(one));
+        if (kept.model.related > 0 && kept.model.comparisons.back().h.empty())
+            throw Wrong("the model has \"related\", but not every level \"h\"");
         const auto on = one.Find("depends_on");
         depends.push_back(on ? on->ToText() : std::string());
     }

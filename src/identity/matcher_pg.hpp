@@ -54,7 +54,7 @@ void Find(const Matcher& matcher);
 /// One pair's parts as explain_match shows them: from the records as they are.
 struct Explanation {
     std::vector<LevelNumber> levels;
-    std::vector<float> weights;              // of the comparisons, then of their term frequencies
+    std::vector<float> weights;              // of the comparisons, then of their term frequencies, then of being related
 };
 /// Throws Error(undefined_object) if there is no such record.
 Explanation Explain(const Matcher& matcher, const std::string& id_a, const std::string& id_b);

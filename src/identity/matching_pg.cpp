@@ -193,7 +193,7 @@ CDP_FUNCTION(cdp_explain_match)  // cdp.explain_match(name, id_a, id_b) → TABL
     const size_t count = model.comparisons.size();
     // As they were when the match was found, unless the model has changed since.
     matching::Explanation explanation;
-    const auto kept = pg::Query("SELECT m.levels[i], m.weights[i], m.weights[i + $4] FROM cdp.match m, generate_subscripts(m.levels, 1) i"
+    const auto kept = pg::Query("SELECT m.levels[i], m.weights[i], m.weights[i + $4], m.weights[2 * $4 + 1] FROM cdp.match m, generate_subscripts(m.levels, 1) i"
                                 " WHERE m.matcher = $1 AND m.id_a IN ($2, $3) AND m.id_b IN ($2, $3) AND cardinality(m.levels) = $4 ORDER BY i",
                                 {pg::Text(name), pg::Text(*id_a), pg::Text(*id_b), pg::Int4(static_cast<int32>(count))}, true);
     if (matcher.matched && kept.size() == count) {
@@ -202,6 +202,7 @@ CDP_FUNCTION(cdp_explain_match)  // cdp.explain_match(name, id_a, id_b) → TABL
             explanation.weights.push_back(DatumGetFloat4(*kept.Get(i, 2)));
         }
         for (uint64 i = 0; i < count; ++i) explanation.weights.push_back(DatumGetFloat4(*kept.Get(i, 3)));
+        explanation.weights.push_back(DatumGetFloat4(kept.Get(0, 4).value_or(Float4GetDatum(0))));
     } else {
         explanation = matching::Explain(matcher, *id_a, *id_b);
     }
@@ -218,6 +219,7 @@ CDP_FUNCTION(cdp_explain_match)  // cdp.explain_match(name, id_a, id_b) → TABL
         if (const double frequency = explanation.weights[count + c]; frequency != 0)
             add(comparison.column, frequency > 0 ? "term frequency: a rare value" : "term frequency: a common value", frequency);
     }
+    if (model.related > 0) add("related", "two persons with much in common", explanation.weights[2 * count]);
     const double total = sum;
     add("sum", "", total);
     return result.Done();

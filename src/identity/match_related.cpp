@@ -1,0 +1,116 @@
+// identity/match_related.cpp: two persons who have much in common: a household, namesakes. In data where they are many,
+// expectation maximisation with two classes takes them for one person; hence a third class (as W. E. Winkler, "Improved
+// Decision Rules in the Fellegi-Sunter Model of Record Linkage", 1993, has one for non-matches of one household). See
+// match_training.hpp.
+#include <algorithm>
+#include <cmath>
+
+#include "identity/match_training.hpp"
+#include "pg/error.hpp"
+
+namespace cdp::matching {
+
+namespace {
+
+constexpr int kRounds = 60;
+constexpr double kLeastRelated = 20;        // pairs
+constexpr double kLeastPart = 0.02;         // of all that look like matches
+constexpr double kUsuallyDifferent = 0.6;   // of related pairs in what is a person's own
+constexpr double kSeldomDifferent = 0.3;    // of pairs that are one person
+constexpr double kCommon = 0.01;            // what so many strangers come to is no agreement
+constexpr double kFewDiffer = 0.25;         // of what is compared: more makes a pair look related, to begin with
+
+/// What a person does not share with others, by its kind: a date of birth, an e-mail address, a number of one's own.
+bool IsOwn(const Comparison& comparison, double u) {
+    return comparison.kind == Kind::kDate || comparison.kind == Kind::kEmail ||
+           (comparison.kind == Kind::kDamerau && u < 1e-4);
+}
+
+/// Of one class: how often each level comes up.
+using Class = std::vector<std::vector<double>>;
+
+}  // namespace
+
+void Training::FindRelated(Model* model) {
+    const size_t count = comparisons_.size();
+    const auto differs = [&](size_t c, LevelNumber level) {
+        return level == comparisons_[c].otherwise() || (level > 1 && model->comparisons[c].u[level - 1] >= kCommon);
+    };
+    // What looks like matches.
+    struct Seen {
+        std::string_view pattern;
+        double pairs, related;   // how probably it is of the second class
+    };
+    std::vector<Seen> seen;
+    for (const uint32_t number : possible_) {
+        const double pairs = probability_[number] * sample_.candidates().Count(number) / rate_;
+        if (pairs < 1e-3) continue;
+        const std::string_view pattern = sample_.patterns()[number];
+        double compared = 0, different = 0;
+        for (size_t c = 0; c < count; ++c) {
+            compared += LevelIn(pattern[c]) != kMissing;
+            different += LevelIn(pattern[c]) != kMissing && differs(c, LevelIn(pattern[c]));
+        }
+        seen.push_back({pattern, pairs, different > kFewDiffer * compared ? 1.0 : 0.0});
+    }
+    // Two classes among them, by expectation maximisation.
+    Class same, related;
+    double matches = 0, relatives = 0;
+    for (int round = 0; round < kRounds; ++round) {
+        poll_stop();
+        same.assign(count, {});
+        related.assign(count, {});
+        for (size_t c = 0; c < count; ++c) {
+            same[c].assign(comparisons_[c].otherwise() + 1, 0.1);
+            related[c].assign(comparisons_[c].otherwise() + 1, 0.1);
+        }
+        matches = relatives = 1e-9;
+        for (const Seen& s : seen) {
+            matches += s.pairs * (1 - s.related);
+            relatives += s.pairs * s.related;
+            for (size_t c = 0; c < count; ++c) {
+                same[c][LevelIn(s.pattern[c])] += s.pairs * (1 - s.related);
+                related[c][LevelIn(s.pattern[c])] += s.pairs * s.related;
+            }
+        }
+        for (Class* of : {&same, &related})
+            for (auto& levels : *of) {
+                levels[kMissing] = 0;
+                double sum = 0;
+                for (const double x : levels) sum += x;
+                for (double& x : levels) x /= sum;
+            }
+        for (Seen& s : seen) {
+            double weight = std::log2(relatives / matches);
+            for (size_t c = 0; c < count; ++c)
+                if (const LevelNumber level = LevelIn(s.pattern[c]); level != kMissing) weight += std::log2(related[c][level] / same[c][level]);
+            s.related = ProbabilityOf(weight);
+        }
+    }
+    // Only if they differ in what a person does not share, and in something else beside.
+    size_t differ = 0;
+    bool own = false;
+    for (size_t c = 0; c < count; ++c) {
+        double of_related = 0, of_same = 0;
+        for (LevelNumber level = 1; level <= comparisons_[c].otherwise(); ++level)
+            if (differs(c, level)) {
+                of_related += related[c][level];
+                of_same += same[c][level];
+            }
+        if (of_related < kUsuallyDifferent || of_same > kSeldomDifferent) continue;
+        ++differ;
+        own = own || IsOwn(comparisons_[c], model->comparisons[c].u[0]);
+    }
+    if (differ < 2 || !own || relatives < std::max(kLeastRelated, kLeastPart * (matches + relatives))) return;
+    model->related = std::min(relatives, 0.4 * pairs_) / pairs_;
+    model->expected_matches = matches;
+    model->prior = std::clamp(matches, 0.1, 0.4 * pairs_) / pairs_;
+    for (size_t c = 0; c < count; ++c) {
+        auto& parameters = model->comparisons[c];
+        parameters.m.assign(same[c].begin() + 1, same[c].end());
+        parameters.h.assign(related[c].begin() + 1, related[c].end());
+        for (auto& m : parameters.m_given) m = parameters.m;
+    }
+}
+
+}  // namespace cdp::matching
