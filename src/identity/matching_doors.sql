@@ -80,7 +80,7 @@ COMMENT ON FUNCTION cdp.accept_match(bigint) IS
     'Says that a match is right, and makes the two profiles one. Returns the status: applied; refused, where that would break a limit or undo a separation; accepted, where the records are no profiles.';
 REVOKE ALL ON FUNCTION cdp.accept_match(bigint) FROM PUBLIC;
 
-CREATE FUNCTION cdp.reject_match(match_id bigint) RETURNS text
+CREATE FUNCTION cdp.reject_match(match_id bigint) RETURNS void
     LANGUAGE c VOLATILE
     SET search_path = pg_catalog, pg_temp
     SET datestyle = 'ISO, YMD'
