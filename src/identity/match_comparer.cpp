@@ -34,13 +34,8 @@ std::string Normal(Kind kind, std::string_view raw, const std::string& region) {
             return Digits(plain);
         }
         case Kind::kDate: {
-            // However it is written, as year, month and day in digits where it is one; a day of no calendar as it is.
-            if (plain.size() > 10 && (plain[10] == ' ' || plain[10] == 't')) plain.resize(10);
-            const std::string digits = Digits(plain);
-            if (digits.size() == 8 && plain.size() == 10 && (plain[2] == '.' || plain[2] == '/' || plain[2] == '-')) {
-                const bool day_first = ParseDate(plain.substr(6) + "-" + plain.substr(3, 2) + "-" + plain.substr(0, 2)).has_value();
-                return digits.substr(4) + (day_first ? digits.substr(2, 2) + digits.substr(0, 2) : digits.substr(0, 2) + digits.substr(2, 2));
-            }
+            // However it is written, and whether it is of a calendar or not.
+            const std::string digits = DateDigits(plain);
             return digits.empty() ? plain : digits;
         }
         case Kind::kNumeric:

@@ -10,6 +10,8 @@
 
 namespace cdp::matching {
 
+std::vector<double> UsualM(size_t levels);
+
 namespace {
 
 constexpr int kRounds = 60;
@@ -17,13 +19,17 @@ constexpr double kLeastRelated = 20;        // pairs
 constexpr double kLeastPart = 0.02;         // of all that look like matches
 constexpr double kUsuallyDifferent = 0.6;   // of related pairs in what is a person's own
 constexpr double kSeldomDifferent = 0.3;    // of pairs that are one person
+constexpr double kHalf = 0.5;
+constexpr double kLeastCompared = 5;        // pairs
+constexpr double kFewMatches = 5;           // to begin with, where there seemed to be none
 constexpr double kCommon = 0.01;            // what so many strangers come to is no agreement
 constexpr double kFewDiffer = 0.25;         // of what is compared: more makes a pair look related, to begin with
 
-/// What a person does not share with others, by its kind: a date of birth, an e-mail address, a number of one's own.
-bool IsOwn(const Comparison& comparison, double u) {
-    return comparison.kind == Kind::kDate || comparison.kind == Kind::kEmail ||
-           (comparison.kind == Kind::kDamerau && u < 1e-4);
+/// What a person does not share with others: a date of birth; where there is none, an e-mail address or a number of
+/// one's own, though people have several of these.
+bool IsOwn(const Comparison& comparison, double u, bool dates) {
+    if (dates) return comparison.kind == Kind::kDate;
+    return comparison.kind == Kind::kEmail || (comparison.kind == Kind::kDamerau && u < 1e-4);
 }
 
 /// Of one class: how often each level comes up.
@@ -31,11 +37,49 @@ using Class = std::vector<std::vector<double>>;
 
 }  // namespace
 
+/// Whether those whom expectation maximisation took for matches are not one person at all: there are none, and it found
+/// the next best. They differ in what a person does not share, and in half of all.
+bool Training::AreAllRelated(const Model& model, const std::vector<bool>& own) const {
+    double differ = 0, compared = 0;
+    size_t usually = 0;
+    bool in_own = false;
+    for (size_t c = 0; c < comparisons_.size(); ++c) {
+        double all = 1e-9, different = 0;
+        for (LevelNumber level = 1; level <= comparisons_[c].otherwise(); ++level) {
+            all += expected_[c].matched[level];
+            if (Differs(model, c, level)) different += expected_[c].matched[level];
+        }
+        differ += different;
+        compared += all;
+        if (different < kUsuallyDifferent * all || all < kLeastCompared) continue;
+        ++usually;
+        in_own = in_own || own[c];
+    }
+    return in_own && usually >= 2 && differ >= kHalf * compared;
+}
+
+bool Training::Differs(const Model& model, size_t c, LevelNumber level) const {
+    return level == comparisons_[c].otherwise() || (level > 1 && model.comparisons[c].u[level - 1] >= kCommon);
+}
+
 void Training::FindRelated(Model* model) {
     const size_t count = comparisons_.size();
-    const auto differs = [&](size_t c, LevelNumber level) {
-        return level == comparisons_[c].otherwise() || (level > 1 && model->comparisons[c].u[level - 1] >= kCommon);
-    };
+    bool dates = false;
+    for (size_t c = 0; c < count; ++c)
+        dates = dates || (comparisons_[c].kind == Kind::kDate && comparer_.comparer(c).filled() * 4 >= comparer_.records());
+    std::vector<bool> own;
+    for (size_t c = 0; c < count; ++c) own.push_back(IsOwn(comparisons_[c], model->comparisons[c].u[0], dates));
+    if (AreAllRelated(*model, own)) {
+        model->related = model->prior;
+        model->expected_matches = std::min(kFewMatches, 0.1 * pairs_);
+        model->prior = model->expected_matches / pairs_;
+        for (auto& parameters : model->comparisons) {
+            parameters.h = parameters.m;
+            parameters.m = UsualM(parameters.m.size());
+            for (auto& m : parameters.m_given) m = parameters.m;
+        }
+        return;
+    }
     // What looks like matches.
     struct Seen {
         std::string_view pattern;
@@ -49,7 +93,7 @@ void Training::FindRelated(Model* model) {
         double compared = 0, different = 0;
         for (size_t c = 0; c < count; ++c) {
             compared += LevelIn(pattern[c]) != kMissing;
-            different += LevelIn(pattern[c]) != kMissing && differs(c, LevelIn(pattern[c]));
+            different += LevelIn(pattern[c]) != kMissing && Differs(*model, c, LevelIn(pattern[c]));
         }
         seen.push_back({pattern, pairs, different > kFewDiffer * compared ? 1.0 : 0.0});
     }
@@ -89,19 +133,19 @@ void Training::FindRelated(Model* model) {
     }
     // Only if they differ in what a person does not share, and in something else beside.
     size_t differ = 0;
-    bool own = false;
+    bool in_own = false;
     for (size_t c = 0; c < count; ++c) {
         double of_related = 0, of_same = 0;
         for (LevelNumber level = 1; level <= comparisons_[c].otherwise(); ++level)
-            if (differs(c, level)) {
+            if (Differs(*model, c, level)) {
                 of_related += related[c][level];
                 of_same += same[c][level];
             }
         if (of_related < kUsuallyDifferent || of_same > kSeldomDifferent) continue;
         ++differ;
-        own = own || IsOwn(comparisons_[c], model->comparisons[c].u[0]);
+        in_own = in_own || own[c];
     }
-    if (differ < 2 || !own || relatives < std::max(kLeastRelated, kLeastPart * (matches + relatives))) return;
+    if (differ < 2 || !in_own || relatives < std::max(kLeastRelated, kLeastPart * (matches + relatives))) return;
     model->related = std::min(relatives, 0.4 * pairs_) / pairs_;
     model->expected_matches = matches;
     model->prior = std::clamp(matches, 0.1, 0.4 * pairs_) / pairs_;

@@ -255,10 +255,14 @@ int Number(std::string_view digits) {
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
-}  // namespace
+/// Year, month and day in digits, as they are written: of a calendar or not. Nothing where it is not in three parts.
+struct DateParts {
+    std::string_view year, month, day;
+};
 
-std::optional<int> ParseDate(std::string_view text) {
+std::optional<DateParts> PartsOfDate(std::string_view text) {
     while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+    const auto time_follows = [&] { return text.empty() || text.front() == ' ' || text.front() == 'T' || text.front() == 't'; };
     std::string_view part[3];
     char separator = 0;
     for (int k = 0; k < 3; ++k) {
@@ -266,21 +270,36 @@ std::optional<int> ParseDate(std::string_view text) {
         while (length < text.size() && IsDigit(text[length])) ++length;
         part[k] = text.substr(0, length);
         text.remove_prefix(length);
-        if (k == 0 && length == 8 && (text.empty() || text.front() == ' ' || text.front() == 'T' || text.front() == 't'))
-            return Days(Number(part[0].substr(0, 4)), Number(part[0].substr(4, 2)), Number(part[0].substr(6)));
+        if (k == 0 && length == 8 && time_follows()) return DateParts{part[0].substr(0, 4), part[0].substr(4, 2), part[0].substr(6)};
         if (k == 2) break;
         if (text.empty() || (text.front() != '-' && text.front() != '/' && text.front() != '.')) return std::nullopt;
         if (k == 1 && text.front() != separator) return std::nullopt;
         separator = text.front();
         text.remove_prefix(1);
     }
-    if (!text.empty() && text.front() != ' ' && text.front() != 'T' && text.front() != 't') return std::nullopt;
     const auto sizes = [&](size_t a, size_t b, size_t c) { return part[0].size() <= a && part[1].size() <= b && part[2].size() <= c; };
-    if (part[0].empty() || part[1].empty() || part[2].empty()) return std::nullopt;
-    if (part[0].size() == 4 && sizes(4, 2, 2)) return Days(Number(part[0]), Number(part[1]), Number(part[2]));
+    if (!time_follows() || part[0].empty() || part[1].empty() || part[2].empty()) return std::nullopt;
+    if (part[0].size() == 4 && sizes(4, 2, 2)) return DateParts{part[0], part[1], part[2]};
     if (part[2].size() != 4 || !sizes(2, 2, 4)) return std::nullopt;
-    if (const auto days = Days(Number(part[2]), Number(part[1]), Number(part[0]))) return days;
-    return Days(Number(part[2]), Number(part[0]), Number(part[1]));
+    // Day before month, unless only the other way is a date.
+    const int year = Number(part[2]), first = Number(part[0]), second = Number(part[1]);
+    if (!Days(year, second, first) && Days(year, first, second)) return DateParts{part[2], part[0], part[1]};
+    return DateParts{part[2], part[1], part[0]};
+}
+
+}  // namespace
+
+std::optional<int> ParseDate(std::string_view text) {
+    const auto parts = PartsOfDate(text);
+    return parts ? Days(Number(parts->year), Number(parts->month), Number(parts->day)) : std::nullopt;
+}
+
+std::string DateDigits(std::string_view text) {
+    const auto parts = PartsOfDate(text);
+    if (!parts) return Digits(text);
+    std::string digits(parts->year);
+    for (const auto part : {parts->month, parts->day}) digits.append(2 - part.size(), '0').append(part);
+    return digits;
 }
 
 std::optional<double> ParseNumber(std::string_view text) {

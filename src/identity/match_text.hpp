@@ -37,6 +37,9 @@ std::string Soundex(std::string_view text);
 /// only the other way is a date. Nothing where it is none.
 std::optional<int> ParseDate(std::string_view text);
 
+/// A date's year, month and day in eight digits, of a calendar or not; of what is not written as a date all digits.
+std::string DateDigits(std::string_view text);
+
 /// A number with an optional sign, decimal point, exponent. Nothing where it is none, or infinite.
 std::optional<double> ParseNumber(std::string_view text);
 

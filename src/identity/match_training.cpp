@@ -19,6 +19,14 @@ constexpr double kPriorMatches = 5;       // so many pairs that are one person w
 constexpr double kGivenMatches = 20;      // so many have to be seen until a dependence among them counts half
 constexpr double kUsuallyEqual = 0.85, kUsuallyDifferent = 0.05;
 
+double SumFrom1(const std::vector<double>& sums) {
+    double sum = 0;
+    for (size_t i = 1; i < sums.size(); ++i) sum += sums[i];
+    return sum;
+}
+
+}  // namespace
+
 /// How often each level comes up among pairs that are one person, as we would guess before looking.
 std::vector<double> UsualM(size_t levels) {
     std::vector<double> m(levels);
@@ -28,14 +36,6 @@ std::vector<double> UsualM(size_t levels) {
     for (size_t i = 1; i + 1 < levels; ++i) m[i] = (1 - kUsuallyEqual - kUsuallyDifferent) / static_cast<double>(levels - 2);
     return m;
 }
-
-double SumFrom1(const std::vector<double>& sums) {
-    double sum = 0;
-    for (size_t i = 1; i < sums.size(); ++i) sum += sums[i];
-    return sum;
-}
-
-}  // namespace
 
 /// A better level never says less than a worse one: neighbours that would are taken together (pool adjacent
 /// violators: Ayer, Brunk, Ewing, Reid and Silverman 1955). Their m stays, their u is shared out anew.

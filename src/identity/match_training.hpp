@@ -50,6 +50,8 @@ private:
     };
     Weights PatternWeights(std::string_view pattern) const;
     void FindRelated(Model* model);
+    bool AreAllRelated(const Model& model, const std::vector<bool>& own) const;
+    bool Differs(const Model& model, size_t c, LevelNumber level) const;
     void WeighPatterns(bool all);
     double Expect();
     double Improve(Model* model, bool all);

@@ -75,7 +75,7 @@ TEST(MatchComparison, LevelsOfPairs) {
     EXPECT_EQ(Level(Kind::kNumeric, "100", "104", {"5%"}), "within 5 %");
     EXPECT_EQ(Level(Kind::kNumeric, "100", "104", {"4"}), "within 4");
     EXPECT_EQ(Level(Kind::kEmail, "ann@a.example", "Ann@b.example"), "same before the @");
-    EXPECT_EQ(Level(Kind::kEmail, "ann.smith@a.example", "ann.smyth@b.org"), "Jaro-Winkler at least 0.92");
+    EXPECT_EQ(Level(Kind::kEmail, "ann.smith@a.example", "ann.smyth@b.org"), "before the @ Jaro-Winkler at least 0.88");
     EXPECT_EQ(Level(Kind::kPhone, "020 7946 0018", "+44 20 7946 0018"), "equal");
     EXPECT_EQ(Level(Kind::kPhone, "+44 20 7946 0018", "+44 161 946 0018"), "same last 7 characters");
     EXPECT_EQ(Level(Kind::kPostcode, "sw1a1aa", "SW1A 1AA"), "equal");
