@@ -38,8 +38,8 @@ using Class = std::vector<std::vector<double>>;
 }  // namespace
 
 /// Whether those whom expectation maximisation took for matches are not one person at all: there are none, and it found
-/// the next best. They differ in what a person does not share, and in half of all.
-bool Training::AreAllRelated(const Model& model, const std::vector<bool>& own) const {
+/// the next best. They differ in what a person does not share, and in something more; if that is no date, in half of all.
+bool Training::AreAllRelated(const Model& model, const std::vector<bool>& own, bool dates) const {
     double differ = 0, compared = 0;
     size_t usually = 0;
     bool in_own = false;
@@ -55,31 +55,36 @@ bool Training::AreAllRelated(const Model& model, const std::vector<bool>& own) c
         ++usually;
         in_own = in_own || own[c];
     }
-    return in_own && usually >= 2 && differ >= kHalf * compared;
+    return in_own && usually >= 2 && (dates || differ >= kHalf * compared);
 }
 
 bool Training::Differs(const Model& model, size_t c, LevelNumber level) const {
     return level == comparisons_[c].otherwise() || (level > 1 && model.comparisons[c].u[level - 1] >= kCommon);
 }
 
-void Training::FindRelated(Model* model) {
+bool Training::FindRelated(Model* model) {
     const size_t count = comparisons_.size();
     bool dates = false;
     for (size_t c = 0; c < count; ++c)
         dates = dates || (comparisons_[c].kind == Kind::kDate && comparer_.comparer(c).filled() * 4 >= comparer_.records());
     std::vector<bool> own;
     for (size_t c = 0; c < count; ++c) own.push_back(IsOwn(comparisons_[c], model->comparisons[c].u[0], dates));
-    if (AreAllRelated(*model, own)) {
-        model->related = model->prior;
+    if (AreAllRelated(*model, own, dates)) {
+        // Beside those who are known to be related, as households are beside neighbours.
+        const double known = model->related, more = model->prior, all = known + more;
+        model->related = std::min(all, 0.4);
         model->expected_matches = std::min(kFewMatches, 0.1 * pairs_);
         model->prior = model->expected_matches / pairs_;
         for (auto& parameters : model->comparisons) {
-            parameters.h = parameters.m;
+            parameters.h.resize(parameters.m.size());
+            for (size_t level = 0; level < parameters.m.size(); ++level)
+                parameters.h[level] = (known * parameters.h[level] + more * parameters.m[level]) / all;
             parameters.m = UsualM(parameters.m.size());
             for (auto& m : parameters.m_given) m = parameters.m;
         }
-        return;
+        return true;
     }
+    if (model->related > 0) return false;
     // What looks like matches.
     struct Seen {
         std::string_view pattern;
@@ -145,7 +150,7 @@ void Training::FindRelated(Model* model) {
         ++differ;
         in_own = in_own || own[c];
     }
-    if (differ < 2 || !in_own || relatives < std::max(kLeastRelated, kLeastPart * (matches + relatives))) return;
+    if (differ < 2 || !in_own || relatives < std::max(kLeastRelated, kLeastPart * (matches + relatives))) return false;
     model->related = std::min(relatives, 0.4 * pairs_) / pairs_;
     model->expected_matches = matches;
     model->prior = std::clamp(matches, 0.1, 0.4 * pairs_) / pairs_;
@@ -155,6 +160,7 @@ void Training::FindRelated(Model* model) {
         parameters.h.assign(related[c].begin() + 1, related[c].end());
         for (auto& m : parameters.m_given) m = parameters.m;
     }
+    return true;
 }
 
 }  // namespace cdp::matching

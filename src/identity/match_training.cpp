@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kMostRounds = 100;
 constexpr int kDependenceRounds = 3;
+constexpr int kMostDependenceRounds = 7;  // where others turn out to be related after that
 constexpr int kRoundsOfAll = 3;           // the first ones look at all patterns, to see which can be one person
 constexpr float kHopeless = 1e-7F;        // as a pattern's probability
 constexpr double kStill = 1e-4;           // a round that changes no parameter by more is the last
@@ -261,9 +262,9 @@ Model Training::Run() {
     for (int around = 0;; ++around) {
         for (int round = 0; round < kMostRounds; ++round)
             if (Improve(&model, round < kRoundsOfAll) < kStill) break;
-        if (around == kDependenceRounds) return model;
         // Neighbours and the like are told by the dependences; who is related, among what is left then.
-        if (around > 0 && model.related == 0) FindRelated(&model);
+        const bool found = around > 0 && FindRelated(&model);
+        if (around >= kMostDependenceRounds || (around >= kDependenceRounds && !found)) return model;
         FindDependences(&model);
     }
 }

@@ -49,8 +49,8 @@ private:
         double match, related;   // rather than strangers
     };
     Weights PatternWeights(std::string_view pattern) const;
-    void FindRelated(Model* model);
-    bool AreAllRelated(const Model& model, const std::vector<bool>& own) const;
+    bool FindRelated(Model* model);
+    bool AreAllRelated(const Model& model, const std::vector<bool>& own, bool dates) const;
     bool Differs(const Model& model, size_t c, LevelNumber level) const;
     void WeighPatterns(bool all);
     double Expect();
