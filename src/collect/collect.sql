@@ -145,7 +145,7 @@ CREATE TABLE cdp.message_key_run (
     fences       bytea NOT NULL
 );
 COMMENT ON TABLE cdp.message_key_run IS
-    'Internal: sorted runs of message keys. filter: a Bloom filter; fences: the first 8 bytes of each chunk''s first key.';
+    'Internal: sorted runs of message keys; key_count 0: one that is being merged. filter: a Bloom filter; fences: the first 8 bytes of each chunk''s first key.';
 
 CREATE TABLE cdp.message_key_chunk (
     run_id   bigint NOT NULL,
