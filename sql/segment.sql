@@ -46,7 +46,13 @@ SELECT * FROM cdp.alter_segment('buyers', 'orders >= 3');
 SELECT name, size FROM cdp.segment ORDER BY 1;
 SELECT table_name FROM cdp.rebuild() WHERE differing <> 0;
 
+-- Written in other ways.
+SELECT cdp.create_segment('by_name', $$cdp.has_identifier(type => 'email') AND cdp.in_segment(name => E'buyers')$$);
+SELECT cdp.drop_segment('by_name');
+
 -- What is refused, and where it is wrong.
+SELECT cdp.create_segment('bad', '*');
+SELECT cdp.create_segment('bad', 'orders > 1 AND cdp.has_identifier(''emial'')');
 SELECT cdp.create_segment('bad', 'ltv > 100 and orders >= 2');
 SELECT cdp.create_segment('bad', 'orders + 1');
 SELECT cdp.create_segment('bad', 'revenue > random()');

@@ -35,8 +35,10 @@ Refusal NoIdentifier();
 /// The bytes of the text fields. Message::bytes is these and those of the three jsonb fields.
 size_t TextBytes(const Message& message);
 
-/// True for a field that counts as absent: empty, or white space only.
+/// True for a field that counts as absent: empty, or white space only (Unicode's, and what is as invisible).
 bool IsBlank(std::string_view text);
+/// The text without white space around it.
+std::string_view Trimmed(std::string_view text);
 
 /// The number of UTF-8 characters.
 size_t Characters(std::string_view text);

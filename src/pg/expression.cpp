@@ -165,9 +165,27 @@ Node* RawExpression(const char* text) {
                        select->valuesLists == NIL && select->sortClause == NIL && select->limitOffset == nullptr &&
                        select->limitCount == nullptr && select->lockingClause == NIL && select->withClause == nullptr;
     auto* target = plain ? linitial_node(ResTarget, select->targetList) : nullptr;
-    if (target == nullptr || target->name != nullptr || target->indirection != NIL)
+    // A * alone is a list of columns; as an expression it would be taken for a name.
+    const bool star = target != nullptr && IsA(target->val, ColumnRef) &&
+                      IsA(linitial(reinterpret_cast<ColumnRef*>(target->val)->fields), A_Star);
+    if (target == nullptr || target->name != nullptr || target->indirection != NIL || star)
         ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("it is no single SQL expression")));
     return target->val;
+}
+
+/// The names of a relation's columns, as a list.
+std::string ColumnsOf(Oid relation) {
+    return std::string(Call([&] {
+        StringInfoData list;
+        initStringInfo(&list);
+        Relation rel = table_open(relation, AccessShareLock);
+        for (int i = 0; i < RelationGetDescr(rel)->natts; ++i) {
+            const FormData_pg_attribute* column = TupleDescAttr(RelationGetDescr(rel), i);
+            if (!column->attisdropped) appendStringInfo(&list, "%s%s", list.len > 0 ? ", " : "", NameStr(column->attname));
+        }
+        table_close(rel, AccessShareLock);
+        return std::string_view(list.data, static_cast<size_t>(list.len));
+    }));
 }
 
 }  // namespace
@@ -183,7 +201,7 @@ Condition::Condition(std::string text, std::string what, Oid relation, const cha
     } catch (const PgError& error) {
         MemoryContextSwitchTo(outer);
         MemoryContextDelete(memory_);
-        Explain(error.data);
+        Explain(error.data, relation, alias);
     } catch (...) {
         MemoryContextSwitchTo(outer);
         MemoryContextDelete(memory_);
@@ -196,13 +214,14 @@ Condition::~Condition() {
     MemoryContextDelete(memory_);
 }
 
-void Condition::Explain(ErrorData* data) const {
+void Condition::Explain(ErrorData* data, Oid relation, std::string_view alias) const {
     Error error(unpack_sql_state(data->sqlerrcode), data->message);
     if (data->sqlerrcode == ERRCODE_UNDEFINED_COLUMN) {
         const char* quoted = strchr(data->message, '"');
         const char* end = quoted ? strchr(quoted + 1, '"') : nullptr;
         error.message = what_ + " uses column " + (end ? std::string(quoted, end + 1) : data->message) + ", which does not exist";
-        error.hint = "Declare it with cdp.create_trait or cdp.create_computed_trait.";
+        error.hint = alias == "profile" ? "Declare it with cdp.create_trait or cdp.create_computed_trait."
+                                        : "Its columns are " + ColumnsOf(relation) + ".";
     } else {
         error.message = what_ + ": " + data->message;
         if (data->hint) error.hint = data->hint;
@@ -277,7 +296,9 @@ void Condition::Parse(Oid relation, const char* alias, std::span<const char* con
     std::vector<std::pair<SpecialCall, int>> calls;
     for (int i = 0; i < list_length(walk.calls); ++i) {
         const auto* call = static_cast<FuncExpr*>(list_nth(walk.calls, i));
-        const auto* argument = call->args == NIL ? nullptr : static_cast<Node*>(linitial(call->args));
+        const auto* argument = call->args == NIL ? nullptr : static_cast<const Node*>(linitial(call->args));
+        if (argument != nullptr && IsA(argument, NamedArgExpr))
+            argument = reinterpret_cast<const Node*>(reinterpret_cast<const NamedArgExpr*>(argument)->arg);
         SpecialCall special;
         special.function = Call([&] { return get_func_name(call->funcid); });
         if (argument != nullptr && (!IsA(argument, Const) || reinterpret_cast<const Const*>(argument)->constisnull))
@@ -314,6 +335,11 @@ void Condition::Parse(Oid relation, const char* alias, std::span<const char* con
         context_->ecxt_scantuple = row_;
         context_->ecxt_innertuple = inputs_;
     });
+}
+
+Error Condition::At(size_t call, Error error) const {
+    const int before = Call([&] { return pg_mbstrlen_with_len(text_.c_str(), specials_[call].begin); });
+    return std::move(error).At(before + 1, text_);
 }
 
 std::vector<std::string> Condition::Parts() const {

@@ -36,6 +36,12 @@ void WritePeople(Definitions& definitions, profile::People& people, std::span<se
     definitions.destinations.Apply();
 }
 
+/// Writes down what stands still from here on.
+void NoteProblems(const Definitions& definitions) {
+    const bool traits = definitions.traits->NoteProblems(), segments = definitions.segments->NoteProblems();
+    if (traits || segments) TouchConfiguration();
+}
+
 /// What the batch knows of one accepted message.
 struct Accepted {
     size_t message;           // in the inbox batch
@@ -170,6 +176,7 @@ void Batch::Write() {
     ledger_.Write(identifiers_, *resolver_, merges);
     profile::WriteAccounts(events_->rows(), [&](size_t i) { return people_->OfNode(accepted_[i].joined.node).profile_id(); }, merges.any());
     WritePeople(definitions_, *people_, touched_, merges.any());
+    NoteProblems(definitions_);
     collect::MessageKeys::Remember(std::move(keys_), pg::dedupe_window);
 }
 
@@ -259,9 +266,10 @@ int64 MergeProfiles(int64 a, int64 b, const std::string& reason, const std::stri
 
     const identity::StagedMerges merges(resolver);
     identity::BatchIdentifiers none(definitions.rules, 0);
-    identity::Ledger().Write(none, resolver, merges);
+    identity::Ledger().Write(none, resolver, merges, reason.empty() ? "manual" : std::string_view(reason));
     profile::WriteAccounts({}, {}, merges.any());
     WritePeople(definitions, people, touched, merges.any());
+    NoteProblems(definitions);
     return resolver.ProfileOf(people.NodeOf(a));
 }
 

@@ -10,16 +10,31 @@ namespace {
 
 constexpr size_t kBits = 64;
 
-/// Places in an order in which each comes after those it refers to.
-std::vector<size_t> DependencyOrder(const std::vector<Segment>& segments, const std::vector<std::vector<int>>& reads) {
-    std::vector<size_t> order;
+/// Which segments each refers to: their places, by special call; -1 where the call is none of another segment.
+using References = std::vector<std::vector<int>>;
+
+/// Places in an order in which each comes after those it refers to. Those that go in a circle fail.
+std::vector<size_t> DependencyOrder(std::vector<Segment>& segments, References& references) {
+    std::vector<size_t> order, path;
     std::vector<char> mark(segments.size());  // 1: being visited, 2: done
+    const auto break_circle = [&](size_t end) {
+        for (auto i = std::find(path.begin(), path.end(), end); i != path.end(); ++i) {
+            const size_t next = i + 1 == path.end() ? end : *(i + 1);
+            const auto& calls = references[*i];
+            const auto call = static_cast<size_t>(std::find(calls.begin(), calls.end(), static_cast<int>(next)) - calls.begin());
+            segments[*i].standing.failure =
+                segments[*i].condition->At(call, Error(sqlstate::invalid_object_definition, "segments refer to each other in a circle at \"" +
+                                                                                                segments[*i].name + "\""));
+        }
+    };
     const std::function<void(size_t)> visit = [&](size_t i) {
         if (mark[i] == 2) return;
-        if (mark[i] == 1)
-            throw Error(sqlstate::invalid_object_definition, "segments refer to each other in a circle at \"" + segments[i].name + "\"");
+        if (mark[i] == 1) return break_circle(i);
         mark[i] = 1;
-        for (const int other : reads[i]) visit(static_cast<size_t>(other));
+        path.push_back(i);
+        for (const int other : references[i])
+            if (other >= 0) visit(static_cast<size_t>(other));
+        path.pop_back();
         mark[i] = 2;
         order.push_back(i);
     };
@@ -29,6 +44,23 @@ std::vector<size_t> DependencyOrder(const std::vector<Segment>& segments, const 
 
 }  // namespace
 
+Error Unknown(const pg::Condition& condition, size_t call) {
+    const auto& special = condition.specials()[call];
+    const char* kind = special.function == "in_segment" ? "segment" : "identifier type";
+    std::string detail = condition.what() + " refers to it.";
+    detail[0] = static_cast<char>(toupper(detail[0]));
+    return condition.At(call, Error(sqlstate::undefined_object, std::string(kind) + " \"" + special.argument + "\" does not exist")
+                                  .Detail(std::move(detail)));
+}
+
+void Segments::Read(Segment* segment, Oid profile_table) {
+    segment->standing.failure = pg::Attempts::One([&] {
+        segment->condition = std::make_unique<pg::Condition>(segment->definition, "segment \"" + segment->name + "\"", profile_table,
+                                                             "profile", segment->owner, kSpecialCalls);
+    });
+    if (segment->standing.failure) segment->condition.reset();
+}
+
 std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
     auto result = std::make_unique<Segments>();
     result->traits_ = &traits;
@@ -37,55 +69,59 @@ std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
     for (uint64 i = 0; i < types.size(); ++i) type_ids[types.Text(i, 1)] = DatumGetInt32(*types.Get(i, 2));
 
     const auto rows = pg::Query(
-        "SELECT segment_id, name, definition, coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid), filled_epoch"
-        " FROM cdp.segment ORDER BY segment_id");
+        "SELECT segment_id, name, definition, coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid), filled_epoch,"
+        " problem IS NOT NULL, owner::text FROM cdp.segment ORDER BY segment_id");
     std::vector<Segment> loaded;
     std::unordered_map<std::string, int> by_name;
     for (uint64 i = 0; i < rows.size(); ++i) {
         Segment segment;
         segment.segment_id = rows.Int8(i, 1);
         segment.name = rows.Text(i, 2);
+        segment.definition = rows.Text(i, 3);
+        segment.owner = DatumGetObjectId(*rows.Get(i, 4));
         segment.filled_epoch = rows.Int8(i, 5);
-        segment.condition = std::make_unique<pg::Condition>(rows.Text(i, 3), "segment \"" + segment.name + "\"", traits.profile_table(),
-                                                            "profile", DatumGetObjectId(*rows.Get(i, 4)), kSpecialCalls);
+        segment.standing.noted = rows.Bool(i, 6);
         result->epoch_ = std::max(result->epoch_, segment.filled_epoch);
         by_name[segment.name] = static_cast<int>(i);
+        if (OidIsValid(segment.owner))
+            Read(&segment, traits.profile_table());
+        else
+            segment.standing.failure = Error(sqlstate::undefined_object, "segment \"" + segment.name + "\": role \"" + rows.Text(i, 7) + "\" does not exist");
         loaded.push_back(std::move(segment));
     }
 
-    std::vector<std::vector<int>> reads(loaded.size());
+    References references(loaded.size());
     for (size_t i = 0; i < loaded.size(); ++i) {
         Segment& segment = loaded[i];
         segment.columns.resize(static_cast<size_t>(traits.column_count()) / kBits + 1);
+        if (!segment.condition) continue;
         for (const int column : segment.condition->columns()) {
             if (column == 0)
                 segment.columns.assign(segment.columns.size(), ~0ULL);
             else
                 segment.columns[static_cast<size_t>(column - 1) / kBits] |= 1ULL << (column - 1) % kBits;
         }
-        for (const auto& call : segment.condition->specials()) {
+        for (size_t k = 0; k < segment.condition->specials().size(); ++k) {
+            const auto& call = segment.condition->specials()[k];
             const bool of_segment = call.function == "in_segment";
-            if (of_segment) {
-                const auto other = by_name.find(call.argument);
-                if (other == by_name.end())
-                    throw Error(sqlstate::undefined_object, "segment \"" + call.argument + "\" does not exist")
-                        .Detail("Segment \"" + segment.name + "\" refers to it.");
-                reads[i].push_back(other->second);
-            } else {
-                segment.reads_identifiers = true;
-                segment.inputs.push_back(type_ids.contains(call.argument) ? type_ids[call.argument] : 0);
-            }
-            if (of_segment) segment.inputs.push_back(by_name[call.argument]);
+            const auto& known = of_segment ? by_name : type_ids;
+            const auto found = known.find(call.argument);
+            if (found == known.end()) segment.standing.failure = Unknown(*segment.condition, k);
+            segment.reads_identifiers |= !of_segment;
+            segment.inputs.push_back(found == known.end() ? 0 : found->second);
+            references[i].push_back(of_segment && found != known.end() ? found->second : -1);
         }
     }
-    const auto order = DependencyOrder(loaded, reads);
+    const auto order = DependencyOrder(loaded, references);
     std::vector<int> new_place(loaded.size());
     for (size_t place = 0; place < order.size(); ++place) new_place[order[place]] = static_cast<int>(place);
     for (const size_t i : order) {
         Segment& segment = loaded[i];
-        for (size_t k = 0; k < segment.inputs.size(); ++k)
-            if (segment.condition->specials()[k].function == "in_segment") segment.inputs[k] = new_place[segment.inputs[k]];
-        for (const int other : reads[i]) segment.reads_segments.push_back(new_place[other]);
+        for (size_t k = 0; k < references[i].size(); ++k) {
+            if (references[i][k] < 0) continue;
+            segment.inputs[k] = new_place[references[i][k]];
+            segment.reads_segments.push_back(segment.inputs[k]);
+        }
         result->place_[segment.segment_id] = static_cast<int>(result->segments_.size());
         result->segments_.push_back(std::move(segment));
     }
@@ -96,6 +132,38 @@ const Segment* Segments::Named(std::string_view name) const {
     for (const Segment& segment : segments_)
         if (segment.name == name) return &segment;
     return nullptr;
+}
+
+const Segment& Segments::Sound(std::string_view name) const {
+    const Segment* segment = Named(name);
+    if (segment == nullptr) throw Error(sqlstate::undefined_object, "segment \"" + std::string(name) + "\" does not exist");
+    if (segment->standing.failure) throw *segment->standing.failure;
+    return *segment;
+}
+
+bool Segments::NoteProblems() const {
+    bool any = false;
+    for (const Segment& segment : segments_) {
+        if (!segment.standing.ToBeNoted()) continue;
+        pg::NoteProblem("cdp.segment", "segment_id", segment.segment_id, "segment \"" + segment.name + "\"", *segment.standing.failure);
+        any = true;
+    }
+    return any;
+}
+
+void Segments::Holds(const Segment& segment, std::span<Touched> touched, std::span<const size_t> places,
+                     std::span<const std::vector<char>> member, std::vector<char>* holds) const {
+    const auto& specials = segment.condition->specials();
+    std::vector<pg::Condition::Row> rows;
+    for (const size_t p : places) rows.push_back({touched[p].person->values(), touched[p].person->nulls()});
+    segment.condition->Evaluate(
+        rows,
+        [&](size_t row, size_t k) {
+            const size_t p = places[row];
+            if (specials[k].function == "in_segment") return member[segment.inputs[k]][p] != 0;
+            return touched[p].person->state().IdentifierCount(segment.inputs[k]) > 0;
+        },
+        holds);
 }
 
 void Segments::ReadStale(std::span<Touched> touched) {
@@ -138,12 +206,12 @@ void Segments::Evaluate(std::span<Touched> touched) {
     }
 
     std::vector<std::vector<char>> moved(segments_.size());  // by segment, person: whether membership changed
-    std::vector<pg::Condition::Row> rows;
     std::vector<size_t> places;
     std::vector<char> holds;
+    pg::Attempts attempts;
     for (size_t s = 0; s < segments_.size(); ++s) {
         Segment& segment = segments_[s];
-        rows.clear();
+        if (segment.standing.Still()) continue;
         places.clear();
         for (size_t p = 0; p < people; ++p) {
             bool look = touched[p].all_changed || (segment.reads_identifiers && touched[p].identifiers_changed);
@@ -153,19 +221,13 @@ void Segments::Evaluate(std::span<Touched> touched) {
                 look = !other.empty() && other[p];
             }
             if (!look) continue;
-            rows.push_back({touched[p].person->values(), touched[p].person->nulls()});
             places.push_back(p);
         }
-        if (rows.empty()) continue;
-        const auto& specials = segment.condition->specials();
-        segment.condition->Evaluate(
-            rows,
-            [&](size_t row, size_t k) {
-                const size_t p = places[row];
-                if (specials[k].function == "in_segment") return member[segment.inputs[k]][p] != 0;
-                return touched[p].person->state().IdentifierCount(segment.inputs[k]) > 0;
-            },
-            &holds);
+        if (places.empty()) continue;
+        if (auto failure = attempts.Run([&] { Holds(segment, touched, places, member, &holds); })) {
+            segment.standing.failure = std::move(failure);
+            continue;
+        }
         for (size_t i = 0; i < places.size(); ++i) {
             const size_t p = places[i];
             if (member[s][p] == holds[i]) continue;
@@ -181,6 +243,7 @@ void Segments::Evaluate(std::span<Touched> touched) {
                 list.erase(place);
         }
     }
+    attempts.Commit();
     for (Touched& t : touched) t.person->state().membership_epoch() = epoch_;
 }
 
