@@ -48,6 +48,17 @@ INSERT INTO cdp.inbox (user_id, event, properties) VALUES ('ben', 'Order', '{"to
 SELECT cdp.process();
 SELECT * FROM people;
 
+-- A destination whose columns fail on somebody costs no message either.
+SET client_min_messages = error;
+SELECT cdp.create_destination('ratio', key => 'user_id', columns => '{"ratio": "12 / (4 - orders)"}');
+INSERT INTO cdp.inbox (user_id, event) VALUES ('ben', 'Order'), ('carl', 'Order');
+SELECT cdp.process();
+SELECT name, problem FROM cdp.destination;
+SELECT * FROM cdp_out.ratio ORDER BY 1;
+SELECT count(*) FROM cdp.rejected_message;
+SELECT cdp.drop_destination('ratio');
+SET client_min_messages = warning;
+
 -- What cannot be computed has no number of differences, and is kept.
 SELECT * FROM cdp.rebuild() WHERE differing IS DISTINCT FROM 0;
 SELECT * FROM cdp.rebuild(true) WHERE differing IS DISTINCT FROM 0;

@@ -117,7 +117,6 @@ void CarryOver(const profile::Traits& traits, std::deque<profile::Person>& peopl
 
 /// Everybody from their events. Makes cdp_fresh_profile.
 void FreshPeople(profile::Traits& traits) {
-    pg::Execute("DROP TABLE IF EXISTS pg_temp.cdp_fresh_profile");
     pg::Execute("CREATE TEMP TABLE cdp_fresh_profile (LIKE cdp.profile INCLUDING DEFAULTS) ON COMMIT DROP");
     std::unordered_map<int64, std::map<int, int64>> counts;
     {
@@ -162,6 +161,7 @@ void FreshPeople(profile::Traits& traits) {
 void FreshProfiles(profile::Traits& traits) {
     // A filter that fails on the way makes its trait stand still from the beginning.
     for (size_t still = traits.all().size() + 1; still != StandingStill(traits.all());) {
+        if (still <= traits.all().size()) pg::Execute("DROP TABLE cdp_fresh_profile");
         still = StandingStill(traits.all());
         FreshPeople(traits);
     }
