@@ -170,9 +170,8 @@ int64 Backlog() {
     return pg::Query("SELECT count(*) FROM cdp.inbox WHERE cdp.is_pending(inbox_xid, inbox_id)", {}, true).Int8(0, 1);
 }
 
-bool AnyPending(const TransactionSnapshot& snapshot) {
+bool AnyPending(const TransactionSnapshot& snapshot, const Progress& progress) {
     const pg::LatestSnapshot now;
-    const Progress progress = Progress::Load(true);
     bool late = false;
     const auto visible = [&](const pg::Rows& rows) {
         for (uint64 i = 0; i < rows.size(); ++i) {

@@ -28,6 +28,8 @@ struct Progress {
     uint64 tick_xid = 0;
     int64 tick_inbox_id = 0;
 
+    bool operator==(const Progress&) const = default;
+
     /// `read_only`: as the active snapshot sees it.
     static Progress Load(bool read_only = false);
     void Store(int64 messages, double milliseconds) const;
@@ -58,8 +60,8 @@ private:
 
 /// How many messages are visible now and not processed.
 int64 Backlog();
-/// Whether one of the messages that `snapshot` sees is not processed yet, whatever the isolation level.
-bool AnyPending(const TransactionSnapshot& snapshot);
+/// Whether one of the messages that `snapshot` sees is still to be processed at `progress`, whatever the isolation level.
+bool AnyPending(const TransactionSnapshot& snapshot, const Progress& progress);
 /// This moment's snapshot; the current transaction counts as running. `read_only`: the active snapshot instead.
 TransactionSnapshot CurrentSnapshot(bool read_only = false);
 

@@ -67,6 +67,29 @@ bool LockUntil(const Deadline& deadline) {
     return true;
 }
 
+/// How far the pipeline is by now, whatever the isolation level.
+collect::Progress LatestProgress() {
+    const pg::LatestSnapshot now;
+    return collect::Progress::Load(true);
+}
+
+/// Processes what `wanted` sees. False if that takes too long.
+bool ProcessUntil(const Deadline& deadline, const collect::TransactionSnapshot& wanted) {
+    Processing processing;
+    bool pending = collect::AnyPending(wanted, processing.progress());
+    while (pending) {
+        const int64 taken = processing.Next(pg::batch_size);
+        pending = collect::AnyPending(wanted, processing.progress());
+        if (taken == 0 && pending)
+            throw Error(sqlstate::object_not_in_prerequisite_state,
+                        "this transaction does not see the messages that are to be processed")
+                .Hint("Call cdp.flush() at isolation level READ COMMITTED, or start the worker.");
+        if (deadline.Passed()) break;
+    }
+    processing.Store();
+    return !pending;
+}
+
 bool Flush(const Deadline& deadline) {
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
@@ -76,21 +99,14 @@ bool Flush(const Deadline& deadline) {
     }();
     const bool own_lock = LockHeld();
     bool first = true;
-    while (collect::AnyPending(wanted)) {
+    while (collect::AnyPending(wanted, LatestProgress())) {
         if (!first && deadline.Passed()) return false;
         Slot* slot = own_lock ? nullptr : WorkersSlot();
-        if (slot != nullptr) {
-            if (first) WakeWorker();
-            pg::Call([&] {
-                ConditionVariableTimedSleep(&slot->changed, deadline.Left(kRecheckMilliseconds), PG_WAIT_EXTENSION);
-            });
-        } else {
-            if (!LockUntil(deadline)) return false;
-            if (ProcessIsolating(pg::batch_size) == 0 && collect::AnyPending(wanted))
-                throw Error(sqlstate::object_not_in_prerequisite_state,
-                            "this transaction does not see the messages that are to be processed")
-                    .Hint("Call cdp.flush() at isolation level READ COMMITTED, or start the worker.");
-        }
+        if (slot == nullptr) return LockUntil(deadline) && ProcessUntil(deadline, wanted);
+        if (first) WakeWorker();
+        pg::Call([&] {
+            ConditionVariableTimedSleep(&slot->changed, deadline.Left(kRecheckMilliseconds), PG_WAIT_EXTENSION);
+        });
         first = false;
     }
     ConditionVariableCancelSleep();

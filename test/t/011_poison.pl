@@ -39,6 +39,9 @@ $node->safe_psql('postgres', 'SELECT cdp.stop_worker(); DELETE FROM cdp.rejected
 send_messages(2001, 2100, 'n = 2050');
 is($node->safe_psql('postgres', 'SELECT cdp.process()'), '100', 'process() gets past them too');
 is(rejected(), 'm2050', 'the same way');
+send_messages(2101, 2400, 'true');
+is($node->safe_psql('postgres', q{BEGIN; SELECT cdp.process(); SELECT n_tup_upd FROM pg_stat_xact_user_tables WHERE relname = 'pipeline'; COMMIT}),
+    "300\n1", 'writing down once how far it is, however many are bad');
 
 $node->safe_psql('postgres', 'DELETE FROM cdp.rejected_message; SELECT cdp.start_worker()');
 send_messages(3001, 3200, 'true');
