@@ -219,6 +219,9 @@ int64 ProcessBatch(collect::Progress* progress, int64 max_messages) {
         collect::InboxBatch inbox(*progress, max_messages, int64{pg::batch_memory} * 1024);
         const bool nothing_left = inbox.Empty() && !progress->tick && !inbox.after().tick;
         if (nothing_left) return 0;
+        if (XactReadOnly)
+            throw Error(sqlstate::read_only_sql_transaction, "cannot process messages in a read-only transaction")
+                .Hint("Call cdp.process() or cdp.flush() outside of it, or start the worker.");
         if (!inbox.Empty()) Batch(Current(), inbox).Run();
         *progress = inbox.after();
         if (!inbox.Empty()) return static_cast<int64>(inbox.messages().size());

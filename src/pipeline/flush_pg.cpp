@@ -19,20 +19,24 @@ namespace {
 
 // The worker says when it has committed a batch; this is for what it does not say.
 constexpr long kRecheckMilliseconds = 50;
+constexpr int kMostMonths = 12'000;
 
 /// The point in time until which to wait.
 class Deadline {
 public:
     explicit Deadline(const Interval& timeout)
         : end_(pg::Call([&] {
-              return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-                                                             TimestampTzGetDatum(GetCurrentTimestamp()),
-                                                             IntervalPGetDatum(&timeout)));
+              // Beyond the end of time is as good as its end.
+              const bool for_ever = timeout.month > kMostMonths || timeout.day > kMostMonths * 30;
+              return for_ever ? DT_NOEND
+                              : DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+                                                                        TimestampTzGetDatum(GetCurrentTimestamp()),
+                                                                        IntervalPGetDatum(&timeout)));
           })) {}
     bool Passed() const { return GetCurrentTimestamp() >= end_; }
     /// Milliseconds until then, 1 to `most`.
     long Left(long most) const {
-        return std::clamp<int64>((end_ - GetCurrentTimestamp()) / 1000, 1, most);
+        return TIMESTAMP_IS_NOEND(end_) ? most : std::clamp<int64>((end_ - GetCurrentTimestamp()) / 1000, 1, most);
     }
 
 private:
