@@ -1,7 +1,7 @@
 // segment/segments_pg.hpp: the segments, and who enters and leaves them in a batch.
 #pragma once
 
-#include <map>
+#include <unordered_map>
 
 #include "pg/expression.hpp"
 #include "pg/standing.hpp"
@@ -20,10 +20,8 @@ struct Segment {
     int64 filled_epoch;
     pg::Standing standing;
     std::unique_ptr<pg::Condition> condition;  // none if the definition cannot be read
-    std::vector<uint64_t> columns;   // a bit for each column of cdp.profile that it reads
     std::vector<int> inputs;         // for each special call: the segment's place, or the identifier type's id
-    bool reads_identifiers = false;
-    std::vector<int> reads_segments; // places of the segments that it refers to
+    std::vector<int> read_by;        // places of the segments that refer to it
 };
 
 /// That a special call of a condition names a segment or a type of identifiers that is not there.
@@ -66,16 +64,21 @@ private:
         int64 event_id;
         const char* cause;
     };
-    static void Read(Segment* segment, Oid profile_table);
-    void ReadStale(std::span<Touched> touched);
-    /// Evaluates a segment on people, by place in `touched`.
-    void Holds(const Segment& segment, std::span<Touched> touched, std::span<const size_t> places,
-               std::span<const std::vector<char>> member, std::vector<char>* holds) const;
+    using Set = std::vector<uint64_t>;  // of segments, a bit a place
+    struct Block;
 
-    const profile::Traits* traits_;
+    static void Read(Segment* segment, Oid profile_table);
+    void Index(int columns);
+    void ReadStale(std::span<Touched> touched);
+    void Choose(std::span<const Touched> touched, Block* block) const;
+    void EvaluateOne(int place, std::span<Touched> touched, Block* block);
+
     std::vector<Segment> segments_;
-    std::map<int64, int> place_;  // by segment_id
-    int64 epoch_ = 0;             // the newest filled_epoch
+    std::unordered_map<int64, int> place_;  // by segment_id
+    // What to look at when something changed: by column of cdp.profile (from 0), identifiers, everything.
+    std::vector<Set> of_column_;
+    Set of_identifiers_, all_;
+    int64 epoch_ = 0;                       // the newest filled_epoch
     std::vector<Change> changes_;
 };
 
