@@ -1,6 +1,6 @@
 -- sql/identity.sql: who is who: limits, shared devices, merges, types that change.
 SELECT current_database() AS main \gset
-CREATE DATABASE cdp_regress_identity;
+CREATE DATABASE cdp_regress_identity ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0;
 \c cdp_regress_identity
 SET client_min_messages = warning;
 CREATE EXTENSION cdp;
