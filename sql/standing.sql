@@ -107,6 +107,10 @@ SELECT cdp.drop_segment('nested');
 SELECT cdp.drop_segment('graded');
 SELECT table_name, differing FROM cdp.rebuild() WHERE differing IS DISTINCT FROM 0;
 
+-- A part that the whole does not come to may fail.
+SELECT cdp.create_segment('guarded', 'orders = 0 OR 12 / orders > 3');
+SELECT * FROM cdp.explain_segment('guarded', (SELECT profile_id FROM cdp.profile WHERE orders = 0));
+
 -- To make something that fails at once is refused.
 SELECT cdp.create_segment('bad', '1 / orders > 0');
 SELECT cdp.create_computed_trait('bad', 'count', filter => '1 / (event_id - event_id) > 0');

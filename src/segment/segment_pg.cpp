@@ -195,7 +195,8 @@ CDP_FUNCTION(cdp_explain_segment)  // cdp.explain_segment(name, profile_id) → 
                 : "SELECT EXISTS (SELECT FROM cdp.identifier i WHERE i.profile_id = $1 AND i.type = $2)";
             inputs.push_back(pg::Query(query, {pg::Int8(person.profile_id()), pg::Text(special.argument)}).Bool(0, 1));
         }
-        condition.Evaluate({&row, 1}, inputs, &holds);
+        // A part may fail that the whole does not come to.
+        const auto failure = pg::Attempts::One([&] { condition.Evaluate({&row, 1}, inputs, &holds); });
         std::string value;
         for (const int column : condition.columns()) {
             if (column <= 0) continue;
@@ -205,8 +206,9 @@ CDP_FUNCTION(cdp_explain_segment)  // cdp.explain_segment(name, profile_id) → 
                                                                                 : std::string("***");
             value += (value.empty() ? "" : ", ") + std::string(NameStr(attribute->attname)) + " = " + text;
         }
-        const Datum values[] = {pg::TextDatum(part), pg::TextDatum(value), BoolGetDatum(holds[0])};
-        const bool nulls[] = {false, value.empty(), false};
+        if (failure) value += (value.empty() ? "" : "; ") + failure->message;
+        const Datum values[] = {pg::TextDatum(part), pg::TextDatum(value), BoolGetDatum(!failure && holds[0])};
+        const bool nulls[] = {false, value.empty(), failure.has_value()};
         result.Add(values, nulls);
     }
     return result.Done();
