@@ -59,6 +59,8 @@ SELECT cdp.create_segment('bad', 'revenue > random()');
 SELECT cdp.create_segment('bad', 'orders > 1; DROP TABLE cdp.event');
 SELECT cdp.create_segment('bad', 'nope(orders)');
 SELECT cdp.create_segment('bad', 'last_seen_at > now()');
+SELECT cdp.create_segment('bad', $$last_seen_at > 'Today 12:00'$$);
+SELECT cdp.create_segment('bad', $$orders > 0 OR first_seen_at > timestamptz 'now'$$);
 SELECT cdp.create_segment('bad', 'EXISTS (SELECT 1)');
 SELECT cdp.create_segment('bad', $$cdp.in_segment('nope')$$);
 SELECT cdp.create_segment('buyers', 'true');

@@ -40,6 +40,7 @@ namespace {
 struct Walk {
     const Oid* special_oids;
     int special_count;
+    const char* text;            // that is walked through
     Bitmapset* columns = nullptr;
     List* calls = nullptr;       // FuncExpr of special functions, in the order of the walk
     const char* refused = nullptr;
@@ -59,6 +60,18 @@ bool DependsOnClock(Oid function) {
     }
 }
 
+/// Whether a literal of a date or a time, at `literal` in the text, says when by the clock: 'now', 'tomorrow 12:00'.
+bool SaysNow(const char* literal) {
+    if (*literal != '\'') return false;
+    do ++literal;
+    while (isspace(static_cast<unsigned char>(*literal)));
+    for (const char* word : {"now", "today", "tomorrow", "yesterday"}) {
+        const size_t length = strlen(word);
+        if (pg_strncasecmp(literal, word, length) == 0 && !isalnum(static_cast<unsigned char>(literal[length]))) return true;
+    }
+    return false;
+}
+
 bool IsVolatile(Oid function, void*) { return func_volatile(function) == PROVOLATILE_VOLATILE; }
 
 bool Inspect(Node* node, Walk* walk) {
@@ -76,6 +89,19 @@ bool Inspect(Node* node, Walk* walk) {
         return var->varattno < 0 ? refuse("reads a system column") : false;
     }
     if (IsA(node, SubLink)) return refuse("has a subquery");
+    if (IsA(node, Const)) {
+        const auto* literal = reinterpret_cast<const Const*>(node);
+        switch (literal->consttype) {
+            case DATEOID:
+            case TIMEOID:
+            case TIMETZOID:
+            case TIMESTAMPOID:
+            case TIMESTAMPTZOID:
+                if (literal->location >= 0 && SaysNow(walk->text + literal->location)) return refuse("depends on the clock");
+                break;
+            default: break;
+        }
+    }
     if (IsA(node, SQLValueFunction)) return refuse("depends on the clock or the session");
     if (IsA(node, FuncExpr)) {
         auto* call = reinterpret_cast<FuncExpr*>(node);
@@ -240,7 +266,7 @@ void Condition::Parse(Oid relation, const char* alias, std::span<const char* con
             return OidIsValid(with_argument) ? with_argument : LookupFuncName(qualified, 0, text_type, true);
         }));
 
-    Walk walk{special_oids.data(), static_cast<int>(special_oids.size())};
+    Walk walk{special_oids.data(), static_cast<int>(special_oids.size()), text_.c_str()};
     ParseState* state = nullptr;
     char* type_name = nullptr;
     Node* tree = Call([&] {
