@@ -1,5 +1,6 @@
 // pipeline/rebuild_pg.cpp: all derived state computed afresh, beside the live one: the law of equality, checked.
 #include <boost/pending/disjoint_sets.hpp>
+#include <functional>
 #include <map>
 #include <unordered_map>
 
@@ -260,6 +261,29 @@ int64 CompareStates(const profile::Traits& traits, bool repair) {
     return static_cast<int64>(wrong.size());
 }
 
+using Report = std::function<void(const std::string& table, std::optional<int64> differing)>;
+
+void RebuildSegments(segment::Segments& segments, bool repair, const Report& report) {
+    Notice("segments");
+    FreshMembers(segments);
+    if (repair)
+        pg::Execute("INSERT INTO cdp.segment_transition (profile_id, segment_id, entered, at, cause)"
+                    " SELECT profile_id, segment_id, l.profile_id IS NULL, now(), 'rebuild'"
+                    " FROM cdp.segment_member l FULL JOIN cdp_fresh_member f USING (profile_id, segment_id)"
+                    " WHERE l.profile_id IS NULL OR f.profile_id IS NULL");
+    const int64 members = Compare({"segment_member", "profile_id, segment_id", "", "cdp_fresh_member", ""}, repair,
+                                  "profile_id, segment_id, entered_at", "profile_id, segment_id, now()");
+    report("segment_member", members);
+    for (const auto& segment : segments.all())
+        if (segment.standing.Still()) report("cdp_segment." + Quoted(segment.name), std::nullopt);
+    // Memberships are remembered in the profiles' states too; a new epoch makes everybody look them up again.
+    const int64 sizes = pg::Query("SELECT count(*) FROM cdp.segment s WHERE size <> (SELECT count(*) FROM cdp_fresh_member f WHERE f.segment_id = s.segment_id)").Int8(0, 1);
+    report("segment", sizes);
+    if (repair)
+        pg::Execute("UPDATE cdp.segment s SET size = (SELECT count(*) FROM cdp_fresh_member f WHERE f.segment_id = s.segment_id),"
+                    " filled_epoch = nextval('cdp.segment_epoch_seq')");
+}
+
 }  // namespace
 
 CDP_FUNCTION(cdp_rebuild)  // cdp.rebuild(repair boolean) → TABLE(table_name, differing)
@@ -271,11 +295,10 @@ CDP_FUNCTION(cdp_rebuild)  // cdp.rebuild(repair boolean) → TABLE(table_name, 
     pipeline::Lock();
     const auto& definitions = pipeline::Current();
     auto& traits = definitions.traits->all();
-    auto& segments = definitions.segments->all();
     pipeline::TouchConfiguration();  // what changes in memory from here on is ours alone
     TryAgain(traits);
-    TryAgain(segments);
-    const auto report = [&](const std::string& table, std::optional<int64> differing) {
+    TryAgain(definitions.segments->all());
+    const Report report = [&](const std::string& table, std::optional<int64> differing) {
         const Datum values[] = {pg::TextDatum(table), Int64GetDatum(differing.value_or(0))};
         const bool nulls[] = {false, !differing};
         result.Add(values, nulls);
@@ -304,24 +327,7 @@ CDP_FUNCTION(cdp_rebuild)  // cdp.rebuild(repair boolean) → TABLE(table_name, 
                               "group_id, traits, first_seen_at, last_seen_at, state", "group_id, traits, first_seen_at, last_seen_at, state"));
     report("account_member", Compare({"account_member", "profile_id, group_id", "since", "cdp_fresh_account_member", ""}, repair,
                                      "profile_id, group_id, since", "profile_id, group_id, since"));
-    Notice("segments");
-    FreshMembers(*definitions.segments);
-    if (repair)
-        pg::Execute("INSERT INTO cdp.segment_transition (profile_id, segment_id, entered, at, cause)"
-                    " SELECT profile_id, segment_id, l.profile_id IS NULL, now(), 'rebuild'"
-                    " FROM cdp.segment_member l FULL JOIN cdp_fresh_member f USING (profile_id, segment_id)"
-                    " WHERE l.profile_id IS NULL OR f.profile_id IS NULL");
-    const int64 members = Compare({"segment_member", "profile_id, segment_id", "", "cdp_fresh_member", ""}, repair,
-                                  "profile_id, segment_id, entered_at", "profile_id, segment_id, now()");
-    report("segment_member", members);
-    for (const auto& segment : segments)
-        if (segment.standing.Still()) report("cdp_segment." + Quoted(segment.name), std::nullopt);
-    // Memberships are remembered in the profiles' states too; a new epoch makes everybody look them up again.
-    const int64 sizes = pg::Query("SELECT count(*) FROM cdp.segment s WHERE size <> (SELECT count(*) FROM cdp_fresh_member f WHERE f.segment_id = s.segment_id)").Int8(0, 1);
-    report("segment", sizes);
-    if (repair)
-        pg::Execute("UPDATE cdp.segment s SET size = (SELECT count(*) FROM cdp_fresh_member f WHERE f.segment_id = s.segment_id),"
-                    " filled_epoch = nextval('cdp.segment_epoch_seq')");
+    RebuildSegments(*definitions.segments, repair, report);
     if (repair) pg::Execute("UPDATE cdp.trait SET problem = NULL WHERE problem IS NOT NULL");
     if (repair) pg::Execute("UPDATE cdp.segment SET problem = NULL WHERE problem IS NOT NULL");
     definitions.traits->NoteProblems();

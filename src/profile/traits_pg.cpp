@@ -197,6 +197,18 @@ void CheckNotBeingRestored() {
     }
 }
 
+/// `owner`: InvalidOid if the role `owner_name` is gone.
+void ReadFilter(Trait* trait, const std::string& filter, Oid owner, const std::string& owner_name) {
+    const std::string what = "the filter of trait \"" + trait->name + "\"";
+    const Oid event_table = pg::Call([] { return get_relname_relid("event", get_namespace_oid("cdp", false)); });
+    if (OidIsValid(owner))
+        trait->standing.failure = pg::Attempts::One([&] {
+            trait->filter = std::make_unique<pg::Condition>(filter, what, event_table, "event", owner, std::span<const char* const>());
+        });
+    else
+        trait->standing.failure = Error(sqlstate::undefined_object, what + ": role \"" + owner_name + "\" does not exist");
+}
+
 std::unique_ptr<Traits> Traits::Load() {
     CheckNotBeingRestored();
     auto traits = std::make_unique<Traits>();
@@ -211,7 +223,6 @@ std::unique_ptr<Traits> Traits::Load() {
         table_close(rel, AccessShareLock);
         return copy;
     });
-    const Oid event_table = pg::Call([] { return get_relname_relid("event", get_namespace_oid("cdp", false)); });
 
     const auto rows = pg::Query(
         "SELECT trait_id, name, kind = 'computed', aggregate, type::oid, event, path, filter, sources,"
@@ -237,15 +248,7 @@ std::unique_ptr<Traits> Traits::Load() {
                 .Hint("Drop traits with cdp.drop_trait, not their columns.");
         trait.column = found - 1;
         trait.standing.noted = rows.Bool(i, 12);
-        if (const auto filter = rows.OptionalText(i, 8)) {
-            const std::string what = "the filter of trait \"" + trait.name + "\"";
-            const Oid owner = DatumGetObjectId(*rows.Get(i, 10));
-            trait.standing.failure =
-                OidIsValid(owner) ? pg::Attempts::One([&] {
-                    trait.filter = std::make_unique<pg::Condition>(*filter, what, event_table, "event", owner, std::span<const char* const>());
-                })
-                                  : Error(sqlstate::undefined_object, what + ": role \"" + rows.Text(i, 11) + "\" does not exist");
-        }
+        if (const auto filter = rows.OptionalText(i, 8)) ReadFilter(&trait, *filter, DatumGetObjectId(*rows.Get(i, 10)), rows.Text(i, 11));
         const int index = static_cast<int>(traits->all_.size());
         if (!trait.computed)
             traits->declared_.push_back(index);
