@@ -15,6 +15,9 @@ struct InboxMessage : Message {
     int64 inbox_id;
 };
 
+/// Fills in the message's size. What it takes in memory.
+size_t CountBytes(InboxMessage* message);
+
 /// The columns of an inbox row as Read() selects them.
 enum InboxColumn {
     kMessageId, kType, kSource, kUserId, kAnonymousId, kPreviousId, kGroupId, kEvent, kProperties, kTraits,

@@ -61,6 +61,21 @@ size_t TextBytes(const Message& m) {
            m.previous_id.size() + m.group_id.size() + m.event.size();
 }
 
+size_t CompactJsonBytes(std::string_view json) {
+    size_t bytes = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < json.size(); ++i) {
+        if (in_string && json[i] == '\\' && i + 1 < json.size()) {
+            bytes += 2;
+            ++i;
+            continue;
+        }
+        if (json[i] == '"') in_string = !in_string;
+        bytes += in_string || (json[i] != ' ' && json[i] != '\n' && json[i] != '\t' && json[i] != '\r');
+    }
+    return bytes;
+}
+
 Refusal NoIdentifier() { return {"no identifier", "all its identifiers are absent, blocked or of unknown types"}; }
 
 std::optional<Refusal> Refuse(const Message& m) {

@@ -65,6 +65,13 @@ TEST(Refuse, QuotesWholeCharacters) {
     EXPECT_EQ(refusal->detail.substr(6, 300), type.substr(0, 300));
 }
 
+TEST(CompactJsonBytes, CountsWhatMustBeSent) {
+    EXPECT_EQ(CompactJsonBytes(R"({"a": [1, 2], "b c": " x, y: "})"), std::string(R"({"a":[1,2],"b c":" x, y: "})").size());
+    EXPECT_EQ(CompactJsonBytes(R"(["\\", " \" ", 1])"), std::string(R"(["\\"," \" ",1])").size());
+    EXPECT_EQ(CompactJsonBytes("\"\\"), 2u);  // cut off
+    EXPECT_EQ(CompactJsonBytes(" "), 0u);
+}
+
 TEST(IsBlank, KnowsWhatCannotBeSeen) {
     for (const auto text : {"", " ", "\t\r\n\v\f", "\u00a0", "\u2003 \u3000", "\u200b", "\ufeff", "\u0085"}) EXPECT_TRUE(IsBlank(text)) << text;
     for (const auto text : {"x", " x ", "\u00a0x", "\u00e0", "-", "\xa0", "\xe2\x80"}) EXPECT_FALSE(IsBlank(text)) << text;
