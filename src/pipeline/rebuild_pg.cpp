@@ -244,7 +244,8 @@ int64 CompareStates(const profile::Traits& traits, bool repair) {
         profile::ProfileState state(pg::Bytes(bytes));
         state.memberships().clear();
         state.membership_epoch() = 0;
-        return state.Write([&](int trait_id) { return traits.Find(trait_id) != nullptr; });
+        state.Pack([&](int trait_id) { return traits.Find(trait_id) != nullptr; });
+        return state.Write();
     };
     pg::StagedRows wrong("cdp_wrong_state", {{"profile_id", INT8OID}}, pg::StagedRows::kMany);
     {

@@ -265,6 +265,13 @@ std::unique_ptr<Traits> Traits::Load() {
     traits->blank_values_.assign(columns, 0);
     traits->blank_nulls_.reset(new bool[columns]);
     std::fill_n(traits->blank_nulls_.get(), columns, true);
+    static const Datum no_traits = [] {
+        const MemoryContext outer = MemoryContextSwitchTo(TopMemoryContext);
+        const Datum empty = pg::EmptyObject();
+        MemoryContextSwitchTo(outer);
+        return empty;
+    }();
+    traits->blank_values_[kTraits] = no_traits;
     for (const Trait& trait : traits->all_)  // counts are 0, everything else is NULL: nothing to allocate
         Render(trait, AggregateState(trait.aggregate), &traits->blank_values_[trait.column], &traits->blank_nulls_[trait.column]);
     return traits;
