@@ -302,7 +302,10 @@ int64 Worker::Batch() {
     const pg::Spi spi;
     Lock();
     if (pg::ExtensionId() != extension_) throw ExtensionChanged();  // while we waited
-    return ProcessIsolating(pg::batch_size);
+    Processing processing;
+    const int64 taken = processing.Next(pg::batch_size);
+    processing.Store();
+    return taken;
 }
 
 /// Empties what is processed of the inbox, if something was since the last time.
