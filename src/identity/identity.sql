@@ -108,6 +108,8 @@ CREATE TABLE cdp.profile_alias (
 CREATE INDEX profile_alias_profile_id ON cdp.profile_alias (profile_id);
 COMMENT ON TABLE cdp.profile_alias IS
     'Profile ids that were merged away: alias_id now means profile_id.';
+COMMENT ON COLUMN cdp.profile_alias.reason IS
+    'Why it was merged away: message, or as cdp.merge_profiles was told (manual if nothing).';
 
 SELECT pg_extension_config_dump('cdp.identifier_type', '');
 SELECT pg_extension_config_dump('cdp.identifier_type_id_seq', '');

@@ -36,13 +36,14 @@ public:
     /// Links the strongest identifiers of two profiles because `actor` says so.
     static void LinkByHand(int64 profile_a, int64 profile_b, const std::string& reason, const std::string& actor);
 
-    void Write(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges);
+    void Write(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges, std::string_view why_merged = "message");
 
 private:
     struct Link {
         int64 a, b;  // identifiers, the stronger first
         std::string_view message_id;
         int64 event_id, at;
+        bool surely_new;  // one of the two was never seen before
     };
     struct Conflict {
         int limit_type;
@@ -52,7 +53,7 @@ private:
     void WriteIdentifiers(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges);
     void WriteLinks();
     void WriteConflicts(BatchIdentifiers& identifiers);
-    void WriteAliases(Resolver& resolver, const StagedMerges& merges);
+    void WriteAliases(Resolver& resolver, const StagedMerges& merges, std::string_view why_merged);
 
     std::vector<Link> links_;                                // in processing order
     std::map<std::pair<int64, int>, Conflict> conflicts_;    // by identifier and the entry that was left out

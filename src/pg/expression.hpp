@@ -4,8 +4,6 @@
 
 #include "pg/guard.hpp"
 
-#include <functional>
-
 extern "C" {
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
@@ -39,6 +37,9 @@ public:
     const std::vector<int>& columns() const { return columns_; }
     const std::vector<SpecialCall>& specials() const { return specials_; }
     const std::string& text() const { return text_; }
+    const std::string& what() const { return what_; }
+    /// `error`, pointing at the special call number `call`.
+    Error At(size_t call, Error error) const;
     Oid owner() const { return owner_; }
     /// The type of its value, as SQL.
     const std::string& type() const { return type_; }
@@ -55,14 +56,13 @@ public:
         const Datum* values;
         const bool* nulls;
     };
-    /// Evaluates it on each row, with the owner's rights; `special(row, k)` is the k-th special call's value there.
+    /// Evaluates it on each row, with the owner's rights; `special_values`: those of the special calls, row by row.
     /// NULL counts as false. Throws what the expression raises.
-    void Evaluate(std::span<const Row> rows, const std::function<bool(size_t row, size_t special)>& special,
-                  std::vector<char>* holds);
+    void Evaluate(std::span<const Row> rows, std::span<const char> special_values, std::vector<char>* holds);
 
 private:
     void Parse(Oid relation, const char* alias, std::span<const char* const> specials, Kind kind);
-    [[noreturn]] void Explain(ErrorData* data) const;
+    [[noreturn]] void Explain(ErrorData* data, Oid relation, std::string_view alias) const;
 
     std::string text_, what_, type_;
     Oid owner_;

@@ -6,7 +6,12 @@
 
 #include "collect/inbox_pg.hpp"
 #include "pg/expression.hpp"
+#include "pg/standing.hpp"
 #include "profile/state.hpp"
+
+extern "C" {
+#include "storage/itemptr.h"
+}
 
 namespace cdp::profile {
 
@@ -24,6 +29,7 @@ struct Trait {
     std::vector<std::string> path;     // declared: in the traits; computed: in the properties; empty: none
     std::vector<std::string> sources;  // for kSourcePriority: best first
     std::unique_ptr<pg::Condition> filter;
+    pg::Standing standing;             // of its filter
     int column;                        // its place in a row of cdp.profile, from 0
 };
 
@@ -46,6 +52,9 @@ public:
     ~Traits();
 
     const std::vector<Trait>& all() const { return all_; }
+    std::vector<Trait>& all() { return all_; }
+    /// Writes down which traits stand still from now on; whether there are any.
+    bool NoteProblems() const;
     const Trait* Find(int trait_id) const;
     const Trait* Named(std::string_view name) const;
     /// The computed traits that events named `event` may change.
@@ -53,13 +62,14 @@ public:
     std::span<const int> Declared() const { return declared_; }
 
     Oid profile_table() const { return profile_table_; }
-    /// Reads, inserts and updates the rows of cdp.profile that are staged; see people_pg.cpp.
-    struct Statements {
-        std::vector<int> columns;  // ours: their places, in the order of the staged rows
-        std::vector<int> readable; // all that are there: their places, in the order of the read rows
-        pg::Statement read, insert, update;
+    /// How the rows of cdp.profile are read and written; see people_pg.cpp.
+    struct Access {
+        std::vector<int> columns;        // ours: their places, profile_id first
+        std::vector<std::string> names;  //   and names
+        std::vector<int> readable;       // all that are there: their places, in the order of the read rows
+        pg::Statement read;              // those of cdp_batch_wanted; behind its columns comes its ctid
     };
-    Statements& statements() const { return *statements_; }
+    Access& access() const { return *access_; }
     /// The columns of somebody of whom nothing is known.
     const Datum* blank_values() const { return blank_values_.data(); }
     const bool* blank_nulls() const { return blank_nulls_.get(); }
@@ -74,7 +84,7 @@ private:
     std::unordered_map<std::string, std::vector<int>> by_event_;  // with those of any event
     Oid profile_table_ = InvalidOid;
     TupleDesc descriptor_ = nullptr;
-    std::unique_ptr<Statements> statements_;
+    std::unique_ptr<Access> access_;
     std::vector<Datum> blank_values_;
     std::unique_ptr<bool[]> blank_nulls_;
 };
@@ -95,13 +105,18 @@ struct EventRow {
     pg::Json Object(EventColumn column) const { return nulls[column] ? pg::Json() : pg::Json(values[column]); }
 };
 
-/// Which events pass which filters, worked out for many events at once.
+/// Which events pass which filters, worked out for many events at once. None passes that of a trait that stands still.
 class FilterResults {
 public:
-    FilterResults(const Traits& traits, std::span<const EventRow> events);
+    /// Of all traits. Those whose filter fails stand still from here on.
+    FilterResults(Traits& traits, std::span<const EventRow> events);
+    /// Of one trait. Throws what its filter raises.
+    FilterResults(const Traits& traits, std::span<const EventRow> events, int only);
     bool Passes(int trait, size_t event) const { return passes_[trait].empty() || passes_[trait][event]; }
 
 private:
+    void Work(size_t trait, const Trait& of, std::span<const EventRow> events);
+
     std::vector<std::vector<char>> passes_;  // by trait, then event; empty: no filter
 };
 
@@ -110,13 +125,14 @@ class Person {
 public:
     /// A new person.
     Person(const Traits& traits, int64 profile_id);
-    /// The person of a row of cdp.profile, all of its columns.
-    Person(const Traits& traits, const Datum* values, const bool* nulls);
+    /// The person of a row of cdp.profile, all of its columns, that is at `place`.
+    Person(const Traits& traits, const Datum* values, const bool* nulls, ItemPointerData place);
 
     int64 profile_id() const { return DatumGetInt64(values_[kProfileId]); }
     ProfileState& state() { return state_; }
     const Datum* values() const { return values_.data(); }
     const bool* nulls() const { return nulls_.get(); }
+    ItemPointer place() { return &place_; }
 
     /// Adds an event; event_count, seen times, traits and all. `index`: its place in `filters`.
     void Add(const EventRow& event, size_t index, const FilterResults& filters);
@@ -144,6 +160,7 @@ private:
     std::vector<Datum> values_;
     std::unique_ptr<bool[]> nulls_;
     ProfileState state_;
+    ItemPointerData place_{};
     std::vector<char> touched_;      // by trait
     std::vector<char> changed_;      // by column
     std::vector<int> changed_list_;
