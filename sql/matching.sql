@@ -1,6 +1,10 @@
--- matching.sql: finding people whom no identifier joins: matchers, their model, matches, decisions.
+-- sql/matching.sql: finding people whom no identifier joins: matchers, their model, matches, decisions.
+SELECT current_database() AS main \gset
+CREATE DATABASE cdp_regress_matching;
+\c cdp_regress_matching
 SET client_min_messages = warning;
-CREATE EXTENSION cdp CASCADE;
+CREATE EXTENSION cdp;
+SET timezone = 'UTC';
 SET client_min_messages = notice;
 
 -- A table of customers, made up: every seventh is there twice, the second time with a mistake in every column.
@@ -143,3 +147,6 @@ SELECT count(*) FROM cdp.match;
 DROP OWNED BY matching_admin;
 DROP ROLE matching_admin, matching_marketer;
 DROP SCHEMA shop CASCADE;
+DROP EXTENSION cdp CASCADE;
+\c :main
+DROP DATABASE cdp_regress_matching;
