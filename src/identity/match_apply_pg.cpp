@@ -25,7 +25,20 @@ std::optional<int64> Living(const std::string& id) {
     return rows.empty() ? std::nullopt : std::optional(rows.Int8(0, 1));
 }
 
-/// Why two profiles cannot be one: a limit, and else a separation; recorded in cdp.identity_conflict.
+/// Records in cdp.identity_conflict that a match was refused: by the limit of a type, or by a separation.
+void NoteRefusal(int64 match_id, int64 a, int64 b, const std::string& column, const pg::Arg& why) {
+    pg::Execute(
+        "WITH strongest AS (SELECT DISTINCT ON (i.profile_id) i.*, t.priority FROM cdp.identifier i JOIN cdp.identifier_type t ON t.name = i.type"
+        "   WHERE i.profile_id IN ($1, $2) ORDER BY i.profile_id, t.priority, i.value),"
+        " pair AS (SELECT array_agg(s.identifier_id ORDER BY s.priority, s.value) AS ids FROM strongest s)"
+        " INSERT INTO cdp.identity_conflict AS c (identifier_id, type, value, limit_type, message_id, event_id, first_at, last_at" + column + ")"
+        " SELECT p.ids[1], i.type, i.value, " + (column.empty() ? "$3" : "NULL") + ", 'match ' || $4, 0, now(), now()" + (column.empty() ? "" : ", $3") +
+        " FROM pair p JOIN cdp.identifier i ON i.identifier_id = p.ids[2]"
+        " ON CONFLICT (identifier_id, type, value) DO UPDATE SET refusals = c.refusals + 1, last_at = greatest(c.last_at, excluded.last_at)",
+        {pg::Int8(a), pg::Int8(b), why, pg::Int8(match_id)});
+}
+
+/// Whether two profiles cannot be one, because of a limit or a separation; recorded then.
 bool IsRefused(int64 match_id, int64 a, int64 b) {
     const auto limit = pg::Query(
         "SELECT t.name FROM cdp.identifier_type t WHERE t.dropped_at IS NULL AND t.max_per_profile IS NOT NULL"
@@ -33,15 +46,18 @@ bool IsRefused(int64 match_id, int64 a, int64 b) {
         " AND EXISTS (SELECT FROM cdp.identifier i WHERE i.profile_id = $2 AND i.type = t.name)"
         " AND (SELECT count(*) FROM cdp.identifier i WHERE i.profile_id IN ($1, $2) AND i.type = t.name) > t.max_per_profile"
         " ORDER BY t.priority LIMIT 1", {pg::Int8(a), pg::Int8(b)});
-    if (limit.empty()) return false;
-    pg::Execute(
-        "WITH strongest AS (SELECT DISTINCT ON (i.profile_id) i.*, t.priority FROM cdp.identifier i JOIN cdp.identifier_type t ON t.name = i.type"
-        "   WHERE i.profile_id IN ($1, $2) ORDER BY i.profile_id, t.priority, i.value),"
-        " pair AS (SELECT array_agg(s.identifier_id ORDER BY s.priority, s.value) AS ids FROM strongest s)"
-        " INSERT INTO cdp.identity_conflict AS c (identifier_id, type, value, limit_type, message_id, event_id, first_at, last_at)"
-        " SELECT p.ids[1], i.type, i.value, $3, 'match ' || $4, 0, now(), now() FROM pair p JOIN cdp.identifier i ON i.identifier_id = p.ids[2]"
-        " ON CONFLICT (identifier_id, type, value) DO UPDATE SET refusals = c.refusals + 1, last_at = greatest(c.last_at, excluded.last_at)",
-        {pg::Int8(a), pg::Int8(b), pg::Text(limit.Text(0, 1)), pg::Int8(match_id)});
+    if (!limit.empty()) {
+        NoteRefusal(match_id, a, b, "", pg::Text(limit.Text(0, 1)));
+        return true;
+    }
+    if (!pg::Query("SELECT to_regclass('cdp.identity_separation') IS NOT NULL").Bool(0, 1)) return false;
+    const auto separation = pg::Query(
+        "SELECT x.separation_id FROM cdp.identifier i JOIN cdp.identity_separation x USING (identifier_id)"
+        " JOIN cdp.identity_separation y ON y.separation_id = x.separation_id AND y.part <> x.part"
+        " JOIN cdp.identifier j ON j.identifier_id = y.identifier_id"
+        " WHERE i.profile_id = $1 AND j.profile_id = $2 ORDER BY 1 LIMIT 1", {pg::Int8(a), pg::Int8(b)});
+    if (separation.empty()) return false;
+    NoteRefusal(match_id, a, b, ", separation_id", pg::Int8(separation.Int8(0, 1)));
     return true;
 }
 
