@@ -54,7 +54,7 @@ public:
     double SwappedByChance() const;
 
 private:
-    static constexpr int kCacheBits = 18;
+    static constexpr int kCacheBits = 16;
     struct Cached {
         uint64_t key = 0;
         LevelNumber level = 0;

@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
 namespace cdp::matching {
 
@@ -137,6 +139,29 @@ double Jaro(std::span<const C> a, std::span<const C> b) {
             (m - static_cast<double>(out_of_order / 2)) / m) / 3;
 }
 
+/// The same for ASCII of up to 64 characters, a bit each: where in `b` each letter is, as a set of places.
+double ShortJaro(std::span<const char> a, std::span<const char> b) {
+    if (a.empty() || b.empty()) return a.empty() && b.empty() ? 1 : 0;
+    const size_t longest = std::max(a.size(), b.size());
+    const size_t window = longest / 2 > 0 ? longest / 2 - 1 : 0;
+    std::array<uint64_t, 128> places{};
+    for (size_t j = 0; j < b.size(); ++j) places[static_cast<unsigned char>(b[j])] |= uint64_t{1} << j;
+    uint64_t taken_a = 0, taken_b = 0;
+    for (size_t i = 0; i < a.size(); ++i) {
+        const uint64_t from = i > window ? ~uint64_t{0} << (i - window) : ~uint64_t{0};
+        const uint64_t to = i + window < 63 ? (uint64_t{1} << (i + window + 1)) - 1 : ~uint64_t{0};
+        const uint64_t free = places[static_cast<unsigned char>(a[i])] & from & to & ~taken_b;
+        taken_b |= free & (~free + 1);  // the first of them
+        taken_a |= uint64_t{free != 0} << i;
+    }
+    if (taken_a == 0) return 0;
+    const double m = std::popcount(taken_a);
+    int out_of_order = 0;
+    for (; taken_a != 0; taken_a &= taken_a - 1, taken_b &= taken_b - 1)
+        out_of_order += a[std::countr_zero(taken_a)] != b[std::countr_zero(taken_b)];
+    return (m / static_cast<double>(a.size()) + m / static_cast<double>(b.size()) + (m - out_of_order / 2) / m) / 3;
+}
+
 /// Leaves out what both begin and end with.
 template <class C>
 void Trim(std::span<const C>& a, std::span<const C>& b) {
@@ -198,7 +223,11 @@ std::string PlainText(std::string_view text) {
 
 double JaroWinkler(std::string_view a, std::string_view b) {
     return OfCharacters(a, b, [](auto x, auto y) {
-        const double jaro = Jaro(x, y);
+        double jaro;
+        if constexpr (std::is_same_v<decltype(x), std::span<const char>>)
+            jaro = x.size() <= 64 && y.size() <= 64 ? ShortJaro(x, y) : Jaro(x, y);
+        else
+            jaro = Jaro(x, y);
         if (jaro <= 0.7) return jaro;
         const size_t longest = std::min<size_t>({4, x.size(), y.size()});
         size_t common = 0;

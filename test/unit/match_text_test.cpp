@@ -109,4 +109,17 @@ RC_GTEST_PROP(MatchText, LawsOfDistances, ()) {
     RC_ASSERT(PlainText(PlainText(a)) == PlainText(a));
 }
 
+RC_GTEST_PROP(MatchText, LettersOfAnyAlphabetAreComparedAlike, ()) {
+    const auto text = [] { return *rc::gen::container<std::string>(rc::gen::inRange('a', 'f')); };
+    const std::string a = text() + text() + text(), b = text() + text() + text();
+    const auto greek = [](const std::string& latin) {
+        std::string greek;
+        for (const char c : latin) greek += {'\xCE', static_cast<char>('\xB1' + (c - 'a'))};
+        return greek;
+    };
+    RC_ASSERT(std::abs(JaroWinkler(a, b) - JaroWinkler(greek(a), greek(b))) < 1e-12);
+    RC_ASSERT(Damerau(a, b, 5) == Damerau(greek(a), greek(b), 5));
+    RC_ASSERT(Levenshtein(a, b, 5) == Levenshtein(greek(a), greek(b), 5));
+}
+
 }  // namespace
