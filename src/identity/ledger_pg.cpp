@@ -5,10 +5,24 @@
 
 namespace cdp::identity {
 
-StagedMerges::StagedMerges(Resolver& resolver) : staged_("cdp_batch_merge", {{"gone", INT8OID}, {"survivor", INT8OID}}) {
-    for (int node = 0; node < resolver.nodes(); ++node)
-        if (resolver.OwnProfile(node) != resolver.ProfileOf(node))
-            staged_.Add({Int64GetDatum(resolver.OwnProfile(node)), Int64GetDatum(resolver.ProfileOf(node))});
+StagedMerges::StagedMerges(Resolver& resolver, BatchIdentifiers& identifiers)
+    : staged_("cdp_batch_merge", {{"gone", INT8OID}, {"survivor", INT8OID}, {"identifier_id", INT8OID}}) {
+    if (resolver.merges().empty()) return;
+    std::vector<int64> first(static_cast<size_t>(resolver.nodes()));
+    for (size_t i = 0; i < identifiers.entries().size(); ++i) {
+        const int node = resolver.NodeOf(static_cast<int>(i));
+        const auto& entry = identifiers.entries()[i];
+        if (node < 0 || !entry.is_new) continue;
+        int64& known = first[static_cast<size_t>(node)];
+        if (known == 0 || entry.identifier_id < known) known = entry.identifier_id;
+    }
+    for (int node = 0; node < resolver.nodes(); ++node) {
+        if (resolver.OwnProfile(node) == resolver.ProfileOf(node)) continue;
+        const Datum values[] = {Int64GetDatum(resolver.OwnProfile(node)), Int64GetDatum(resolver.ProfileOf(node)),
+                                Int64GetDatum(first[static_cast<size_t>(node)])};
+        const bool nulls[] = {false, false, first[static_cast<size_t>(node)] == 0};
+        staged_.Add(values, nulls);
+    }
 }
 
 ProfileId Ledger::NextProfileId() {
@@ -54,7 +68,7 @@ void Ledger::Record(const collect::InboxMessage& message, int64 event_id, std::s
     for (const Candidate& candidate : carried.subspan(joined.kept)) {
         auto [entry, is_new] = conflicts_.try_emplace(
             {strongest, candidate.identifier},
-            Conflict{joined.limit_type, std::string(message.message_id), event_id, 0, message.occurred_at, message.occurred_at});
+            Conflict{joined.limit_type, joined.separation, std::string(message.message_id), event_id, 0, message.occurred_at, message.occurred_at});
         ++entry->second.refusals;
         entry->second.first_at = std::min(entry->second.first_at, message.occurred_at);
         entry->second.last_at = std::max(entry->second.last_at, message.occurred_at);
@@ -133,17 +147,21 @@ void Ledger::WriteConflicts(BatchIdentifiers& identifiers) {
     if (conflicts_.empty()) return;
     pg::StagedRows staged("cdp_batch_conflict", {{"identifier_id", INT8OID}, {"type", TEXTOID}, {"value", TEXTOID}, {"limit_type", TEXTOID},
                                                  {"message_id", TEXTOID}, {"event_id", INT8OID}, {"refusals", INT8OID},
-                                                 {"first_at", TIMESTAMPTZOID}, {"last_at", TIMESTAMPTZOID}});
+                                                 {"first_at", TIMESTAMPTZOID}, {"last_at", TIMESTAMPTZOID}, {"separation_id", INT8OID}});
     const auto& types = identifiers.rules().types();
     for (const auto& [pair, conflict] : conflicts_) {
         const auto& entry = identifiers.entries()[pair.second];
-        staged.Add({Int64GetDatum(pair.first), pg::TextDatum(types[entry.type].name), pg::TextDatum(entry.value),
-                    pg::TextDatum(types[conflict.limit_type].name), pg::TextDatum(conflict.message_id), Int64GetDatum(conflict.event_id),
-                    Int64GetDatum(conflict.refusals), TimestampTzGetDatum(conflict.first_at), TimestampTzGetDatum(conflict.last_at)});
+        const bool of_limit = conflict.limit_type >= 0;
+        const Datum values[] = {Int64GetDatum(pair.first), pg::TextDatum(types[entry.type].name), pg::TextDatum(entry.value),
+                                of_limit ? pg::TextDatum(types[conflict.limit_type].name) : Datum(0), pg::TextDatum(conflict.message_id),
+                                Int64GetDatum(conflict.event_id), Int64GetDatum(conflict.refusals), TimestampTzGetDatum(conflict.first_at),
+                                TimestampTzGetDatum(conflict.last_at), Int64GetDatum(conflict.separation)};
+        const bool nulls[] = {false, false, false, !of_limit, false, false, false, false, false, of_limit};
+        staged.Add(values, nulls);
     }
     static pg::Statement record(
-        "INSERT INTO cdp.identity_conflict AS c (identifier_id, type, value, limit_type, message_id, event_id, refusals, first_at, last_at)"
-        " SELECT identifier_id, type, value, limit_type, message_id, event_id, refusals, first_at, last_at FROM cdp_batch_conflict"
+        "INSERT INTO cdp.identity_conflict AS c (identifier_id, type, value, limit_type, message_id, event_id, refusals, first_at, last_at, separation_id)"
+        " SELECT identifier_id, type, value, limit_type, message_id, event_id, refusals, first_at, last_at, separation_id FROM cdp_batch_conflict"
         " ON CONFLICT (identifier_id, type, value) DO UPDATE SET refusals = c.refusals + excluded.refusals,"
         " first_at = least(c.first_at, excluded.first_at), last_at = greatest(c.last_at, excluded.last_at)");
     record.Execute();
@@ -156,7 +174,8 @@ void Ledger::WriteAliases(Resolver& resolver, const StagedMerges& merges) {
     static pg::Statement redirect(
         "UPDATE cdp.profile_alias a SET profile_id = b.survivor FROM cdp_batch_merge b WHERE a.profile_id = b.gone");
     static pg::Statement add(
-        "INSERT INTO cdp.profile_alias (alias_id, profile_id, reason) SELECT gone, survivor, 'message' FROM cdp_batch_merge");
+        "INSERT INTO cdp.profile_alias (alias_id, profile_id, reason, identifier_id) SELECT b.gone, b.survivor, 'message',"
+        " coalesce((SELECT min(i.identifier_id) FROM cdp.identifier i WHERE i.profile_id = b.gone), b.identifier_id) FROM cdp_batch_merge b");
     redirect.Execute();
     add.Execute();
 }
@@ -174,10 +193,10 @@ void Ledger::LinkByHand(int64 profile_a, int64 profile_b, const std::string& rea
 }
 
 void Ledger::Write(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges) {
+    WriteAliases(resolver, merges);  // before the identifiers move on
     WriteIdentifiers(identifiers, resolver, merges);
     WriteLinks();
     WriteConflicts(identifiers);
-    WriteAliases(resolver, merges);
 }
 
 }  // namespace cdp::identity

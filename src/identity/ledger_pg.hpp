@@ -10,10 +10,11 @@
 
 namespace cdp::identity {
 
-/// The profiles that ended in this batch and what they are now, staged as cdp_batch_merge (gone, survivor).
+/// The profiles that ended in this batch and what they are now, staged as cdp_batch_merge (gone, survivor, and the
+/// first identifier of those that the batch made itself).
 class StagedMerges {
 public:
-    explicit StagedMerges(Resolver& resolver);
+    StagedMerges(Resolver& resolver, BatchIdentifiers& identifiers);
     bool any() const { return staged_.size() > 0; }
 
 private:
@@ -46,6 +47,7 @@ private:
     };
     struct Conflict {
         int limit_type;
+        int64 separation;
         std::string message_id;
         int64 event_id, refusals, first_at, last_at;
     };

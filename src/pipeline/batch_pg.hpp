@@ -1,7 +1,8 @@
 // pipeline/batch_pg.hpp: one batch of messages through every stage, in the current transaction.
 #pragma once
 
-#include "pg/spi.hpp"
+#include "pipeline/definitions_pg.hpp"
+#include "profile/people_pg.hpp"
 
 namespace cdp::pipeline {
 
@@ -20,6 +21,10 @@ void RejectNext(const pg::Failure& why);
 
 /// Makes two profiles one, by hand; returns the survivor. Both must exist and differ. Needs the lock.
 int64 MergeProfiles(int64 a, int64 b, const std::string& reason, const std::string& actor);
+
+/// The stages behind identity: segments, profiles, memberships, destinations. `any_gone`: profiles end, they are the
+/// staged rows cdp_batch_merge.
+void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone);
 
 /// Rotates the inbox, see collect::RotateInbox().
 void Rotate();

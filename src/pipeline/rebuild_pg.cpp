@@ -86,7 +86,9 @@ void FreshProfiles(const pipeline::Definitions& definitions) {
     std::unordered_map<int64, std::map<int, int64>> counts;
     {
         pg::Cursor cursor("SELECT f.profile_id, t.type_id::bigint, count(*) FROM cdp_fresh_identifier f"
-                          " JOIN cdp.identifier_type t ON t.name = f.type GROUP BY 1, 2");
+                          " JOIN cdp.identifier_type t ON t.name = f.type GROUP BY 1, 2 UNION ALL"
+                          " SELECT f.profile_id, " + std::to_string(profile::kMarkedTypeId) + ", 1 FROM cdp.identity_separation s"
+                          " JOIN cdp_fresh_identifier f USING (identifier_id) GROUP BY 1");
         for (pg::Rows rows; !(rows = cursor.Fetch(kRowsAFetch)).empty();)
             for (uint64 i = 0; i < rows.size(); ++i) counts[rows.Int8(i, 1)][static_cast<int>(rows.Int8(i, 2))] = rows.Int8(i, 3);
     }
