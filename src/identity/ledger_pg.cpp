@@ -5,24 +5,41 @@
 
 namespace cdp::identity {
 
-StagedMerges::StagedMerges(Resolver& resolver, BatchIdentifiers& identifiers)
-    : staged_("cdp_batch_merge", {{"gone", INT8OID}, {"survivor", INT8OID}, {"identifier_id", INT8OID}}) {
-    if (resolver.merges().empty()) return;
-    std::vector<int64> first(static_cast<size_t>(resolver.nodes()));
+namespace {
+
+/// The oldest identifier of each profile that ended, as it was then: with those of profiles that had become it before.
+std::unordered_map<ProfileId, int64> OldestOfGone(Resolver& resolver, BatchIdentifiers& identifiers) {
+    static pg::Statement find(
+        "SELECT b.profile_id, min(i.identifier_id) FROM cdp_batch_gone b JOIN cdp.identifier i ON i.profile_id = b.profile_id GROUP BY 1");
+    std::unordered_map<ProfileId, int64> oldest;
+    pg::StagedRows staged("cdp_batch_gone", {{"profile_id", INT8OID}});
+    for (const Merge& merge : resolver.merges()) {
+        oldest[merge.gone] = PG_INT64_MAX;
+        staged.Add({Int64GetDatum(merge.gone)});
+    }
+    const auto rows = find.Query();
+    for (uint64 i = 0; i < rows.size(); ++i) oldest[rows.Int8(i, 1)] = rows.Int8(i, 2);
     for (size_t i = 0; i < identifiers.entries().size(); ++i) {
         const int node = resolver.NodeOf(static_cast<int>(i));
         const auto& entry = identifiers.entries()[i];
         if (node < 0 || !entry.is_new) continue;
-        int64& known = first[static_cast<size_t>(node)];
-        if (known == 0 || entry.identifier_id < known) known = entry.identifier_id;
+        if (const auto gone = oldest.find(resolver.OwnProfile(node)); gone != oldest.end()) gone->second = std::min(gone->second, entry.identifier_id);
     }
-    for (int node = 0; node < resolver.nodes(); ++node) {
-        if (resolver.OwnProfile(node) == resolver.ProfileOf(node)) continue;
-        const Datum values[] = {Int64GetDatum(resolver.OwnProfile(node)), Int64GetDatum(resolver.ProfileOf(node)),
-                                Int64GetDatum(first[static_cast<size_t>(node)])};
-        const bool nulls[] = {false, false, first[static_cast<size_t>(node)] == 0};
-        staged_.Add(values, nulls);
-    }
+    for (const Merge& merge : resolver.merges())
+        if (const auto survivor = oldest.find(merge.survivor); survivor != oldest.end())
+            survivor->second = std::min(survivor->second, oldest.at(merge.gone));
+    return oldest;
+}
+
+}  // namespace
+
+StagedMerges::StagedMerges(Resolver& resolver, BatchIdentifiers& identifiers)
+    : staged_("cdp_batch_merge", {{"gone", INT8OID}, {"survivor", INT8OID}, {"identifier_id", INT8OID}}) {
+    if (resolver.merges().empty()) return;
+    const auto oldest = OldestOfGone(resolver, identifiers);
+    for (int node = 0; node < resolver.nodes(); ++node)
+        if (const ProfileId gone = resolver.OwnProfile(node); gone != resolver.ProfileOf(node))
+            staged_.Add({Int64GetDatum(gone), Int64GetDatum(resolver.ProfileOf(node)), Int64GetDatum(oldest.at(gone))});
 }
 
 ProfileId Ledger::NextProfileId() {
@@ -174,8 +191,8 @@ void Ledger::WriteAliases(Resolver& resolver, const StagedMerges& merges) {
     static pg::Statement redirect(
         "UPDATE cdp.profile_alias a SET profile_id = b.survivor FROM cdp_batch_merge b WHERE a.profile_id = b.gone");
     static pg::Statement add(
-        "INSERT INTO cdp.profile_alias (alias_id, profile_id, reason, identifier_id) SELECT b.gone, b.survivor, 'message',"
-        " coalesce((SELECT min(i.identifier_id) FROM cdp.identifier i WHERE i.profile_id = b.gone), b.identifier_id) FROM cdp_batch_merge b");
+        "INSERT INTO cdp.profile_alias (alias_id, profile_id, reason, identifier_id)"
+        " SELECT gone, survivor, 'message', identifier_id FROM cdp_batch_merge");
     redirect.Execute();
     add.Execute();
 }
@@ -193,10 +210,10 @@ void Ledger::LinkByHand(int64 profile_a, int64 profile_b, const std::string& rea
 }
 
 void Ledger::Write(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges) {
-    WriteAliases(resolver, merges);  // before the identifiers move on
     WriteIdentifiers(identifiers, resolver, merges);
     WriteLinks();
     WriteConflicts(identifiers);
+    WriteAliases(resolver, merges);
 }
 
 }  // namespace cdp::identity

@@ -11,7 +11,7 @@
 namespace cdp::identity {
 
 /// The profiles that ended in this batch and what they are now, staged as cdp_batch_merge (gone, survivor, and the
-/// first identifier of those that the batch made itself).
+/// oldest identifier_id of the one that is gone). Make it before identifiers are written.
 class StagedMerges {
 public:
     StagedMerges(Resolver& resolver, BatchIdentifiers& identifiers);
