@@ -3,6 +3,8 @@
 
 #include <set>
 
+#include "pg/table_writer.hpp"
+
 extern "C" {
 #include "catalog/namespace.h"
 #include "datatype/timestamp.h"
@@ -138,17 +140,11 @@ void Events::Write() {
         };
         return key(a) < key(b);
     });
-    pg::StagedRows staged("cdp_batch_event",
-                          {{"event_id", INT8OID}, {"message_id", TEXTOID}, {"type", TEXTOID}, {"event", TEXTOID},
-                           {"source", TEXTOID}, {"identifier_id", INT8OID}, {"occurred_at", TIMESTAMPTZOID},
-                           {"received_at", TIMESTAMPTZOID}, {"sent_at", TIMESTAMPTZOID}, {"user_id", TEXTOID},
-                           {"anonymous_id", TEXTOID}, {"previous_id", TEXTOID}, {"group_id", TEXTOID},
-                           {"linked_ids", INT8ARRAYOID}, {"properties", JSONBOID}, {"traits", JSONBOID}, {"context", JSONBOID}});
-    for (const auto* row : order) staged.Add(row->values, row->nulls);
-    static pg::Statement write(
-        "INSERT INTO cdp.event (event_id, message_id, type, event, source, identifier_id, occurred_at, received_at, sent_at,"
-        " user_id, anonymous_id, previous_id, group_id, linked_ids, properties, traits, context) SELECT * FROM cdp_batch_event");
-    write.Execute();
+    pg::TableWriter writer("cdp.event", {"event_id", "message_id", "type", "event", "source", "identifier_id", "occurred_at",
+                                         "received_at", "sent_at", "user_id", "anonymous_id", "previous_id", "group_id",
+                                         "linked_ids", "properties", "traits", "context"});
+    for (const auto* row : order) writer.Insert(row->values, row->nulls);
+    writer.Write();
 }
 
 void Rejections::Write() {

@@ -44,16 +44,34 @@ std::string_view TextOf(const Datum* values, const bool* nulls, InboxColumn colu
     return nulls[column] ? std::string_view() : pg::Bytes(values[column]);
 }
 
-/// The transactions that were running at `done` and have ended by `tick`, as an array for read_late.
-pg::Arg LateOnes(const TransactionSnapshot& done, const TransactionSnapshot& tick, bool* any) {
-    std::vector<Datum> xids;
-    for (const uint64 xid : done.running)
-        if (tick.Ended(xid)) xids.push_back(pg::TextDatum(std::to_string(xid)));
-    *any = !xids.empty();
+pg::Arg XidArray(std::span<const uint64> xids) {
+    std::vector<Datum> texts;
+    for (const uint64 xid : xids) texts.push_back(pg::TextDatum(std::to_string(xid)));
     return pg::Value(TEXTARRAYOID, pg::Call([&] {
-                         return PointerGetDatum(construct_array(xids.data(), static_cast<int>(xids.size()), TEXTOID, -1,
+                         return PointerGetDatum(construct_array(texts.data(), static_cast<int>(texts.size()), TEXTOID, -1,
                                                                 false, TYPALIGN_INT));
                      }));
+}
+
+/// The transactions that were running at `done` and have ended by `tick`, as an array for read_late.
+pg::Arg LateOnes(const TransactionSnapshot& done, const TransactionSnapshot& tick, bool* any) {
+    std::vector<uint64> xids;
+    for (const uint64 xid : done.running)
+        if (tick.Ended(xid)) xids.push_back(xid);
+    *any = !xids.empty();
+    return XidArray(xids);
+}
+
+/// Whether a partition may hold messages that are still to be processed, or that a running transaction wrote. By its
+/// index, since it may hold a quarter of a million that are done with.
+bool AnyLeftIn(const std::string& partition, const Progress& progress) {
+    const auto last = pg::Query("SELECT inbox_xid, inbox_id FROM " + partition + " ORDER BY inbox_xid DESC, inbox_id DESC LIMIT 1");
+    if (last.empty()) return false;
+    const auto& seen = progress.tick ? *progress.tick : progress.done;
+    const auto reached = progress.tick ? std::pair(progress.tick_xid, progress.tick_inbox_id) : std::pair(seen.xmax, PG_INT64_MIN);
+    if (std::pair(DatumGetUInt64(*last.Get(0, 1)), last.Int8(0, 2)) > reached) return true;
+    return !seen.running.empty() &&
+           pg::Query("SELECT EXISTS (SELECT FROM " + partition + " WHERE inbox_xid = ANY ($1::xid8[]))", {XidArray(seen.running)}).Bool(0, 1);
 }
 
 }  // namespace
@@ -214,15 +232,13 @@ void RotateInbox() {
         });
     };
     if (size(current).blocks > kBlocksToRotate && size((current + 1) % kPartitions).blocks == 0) move_on.Query();
+    const Progress progress = Progress::Load();
     for (int partition = 0; partition < kPartitions; ++partition) {
         if (partition == current) continue;
         const auto [relation, blocks] = size(partition);
         if (blocks == 0 || !pg::Call([oid = relation] { return ConditionalLockRelationOid(oid, AccessExclusiveLock); })) continue;
         const std::string name = "cdp.inbox_" + std::to_string(partition);
-        const bool done = pg::Query("SELECT NOT EXISTS (SELECT FROM " + name +
-                                    " WHERE cdp.is_pending(inbox_xid, inbox_id) OR inbox_xid = pg_current_xact_id_if_assigned())")
-                              .Bool(0, 1);
-        if (done) pg::Execute("TRUNCATE " + name);
+        if (!AnyLeftIn(name, progress)) pg::Execute("TRUNCATE " + name);
     }
 }
 

@@ -2,6 +2,7 @@
 #include "identity/ledger_pg.hpp"
 
 #include "collect/events_pg.hpp"
+#include "pg/table_writer.hpp"
 
 namespace cdp::identity {
 
@@ -81,7 +82,8 @@ void Ledger::Record(const collect::InboxMessage& message, int64 event_id, std::s
     }
     const int64 strongest = entries[kept.front().identifier].identifier_id;
     for (const Candidate& candidate : kept.subspan(1))
-        links_.push_back({strongest, entries[candidate.identifier].identifier_id, message.message_id, event_id, message.occurred_at});
+        links_.push_back({strongest, entries[candidate.identifier].identifier_id, message.message_id, event_id, message.occurred_at,
+                          entries[kept.front().identifier].is_new || entries[candidate.identifier].is_new});
     for (const Candidate& candidate : carried.subspan(joined.kept)) {
         auto [entry, is_new] = conflicts_.try_emplace(
             {strongest, candidate.identifier},
@@ -93,37 +95,27 @@ void Ledger::Record(const collect::InboxMessage& message, int64 event_id, std::s
 }
 
 void Ledger::WriteIdentifiers(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges) {
+    auto& entries = identifiers.entries();
+    std::vector<Datum> type_names;
+    for (const auto& type : identifiers.rules().types()) type_names.push_back(pg::TextDatum(type.name));
+    pg::TableWriter writer("cdp.identifier", {"identifier_id", "type", "value", "profile_id", "first_seen_at", "last_seen_at"});
+    for (const int i : identifiers.by_value()) {
+        auto& entry = entries[i];
+        if (!entry.is_new && !entry.seen_changed) continue;
+        const std::initializer_list<Datum> row = {Int64GetDatum(entry.identifier_id), type_names[entry.type], pg::TextDatum(entry.value),
+                                                  Int64GetDatum(resolver.ProfileOf(resolver.NodeOf(i))),
+                                                  TimestampTzGetDatum(entry.first_seen), TimestampTzGetDatum(entry.last_seen)};
+        if (entry.is_new)
+            writer.Insert(row);
+        else
+            writer.Update(&entry.place, row);
+    }
+    writer.Write();
     if (merges.any()) {
         static pg::Statement move(
             "UPDATE cdp.identifier i SET profile_id = b.survivor FROM cdp_batch_merge b WHERE i.profile_id = b.gone");
         move.Execute();
     }
-    auto& entries = identifiers.entries();
-    std::vector<int> order;
-    for (size_t i = 0; i < entries.size(); ++i)
-        if (entries[i].is_new || entries[i].seen_changed) order.push_back(static_cast<int>(i));
-    // In the order of the widest index, that of the values.
-    std::sort(order.begin(), order.end(), [&](int a, int b) { return entries[a].value < entries[b].value; });
-    pg::StagedRows staged("cdp_batch_seen", {{"identifier_id", INT8OID}, {"type", TEXTOID}, {"value", TEXTOID}, {"profile_id", INT8OID},
-                                             {"first_seen_at", TIMESTAMPTZOID}, {"last_seen_at", TIMESTAMPTZOID}, {"is_new", BOOLOID}});
-    uint64 fresh = 0;
-    for (const int i : order) {
-        const auto& entry = entries[i];
-        const Datum type = pg::TextDatum(identifiers.rules().types()[entry.type].name), value = pg::TextDatum(entry.value);
-        staged.Add({Int64GetDatum(entry.identifier_id), type, value, Int64GetDatum(resolver.ProfileOf(resolver.NodeOf(i))),
-                    TimestampTzGetDatum(entry.first_seen), TimestampTzGetDatum(entry.last_seen), BoolGetDatum(entry.is_new)});
-        pfree(DatumGetPointer(type));
-        pfree(DatumGetPointer(value));
-        fresh += entry.is_new;
-    }
-    static pg::Statement add(
-        "INSERT INTO cdp.identifier (identifier_id, type, value, profile_id, first_seen_at, last_seen_at)"
-        " SELECT identifier_id, type, value, profile_id, first_seen_at, last_seen_at FROM cdp_batch_seen WHERE is_new");
-    static pg::Statement see(
-        "UPDATE cdp.identifier i SET first_seen_at = b.first_seen_at, last_seen_at = b.last_seen_at"
-        " FROM cdp_batch_seen b WHERE NOT b.is_new AND i.identifier_id = b.identifier_id");
-    if (fresh > 0) add.Execute();
-    if (fresh < staged.size()) see.Execute();
 }
 
 void Ledger::WriteLinks() {
@@ -135,29 +127,23 @@ void Ledger::WriteLinks() {
     {
         pg::StagedRows staged("cdp_batch_pair", {{"place", INT4OID}, {"identifier_a", INT8OID}, {"identifier_b", INT8OID}});
         for (size_t i = 0; i < links_.size(); ++i)
-            staged.Add({Int32GetDatum(static_cast<int32>(i)), Int64GetDatum(links_[i].a), Int64GetDatum(links_[i].b)});
+            if (!links_[i].surely_new) staged.Add({Int32GetDatum(static_cast<int32>(i)), Int64GetDatum(links_[i].a), Int64GetDatum(links_[i].b)});
         static pg::Statement find(
             "SELECT b.place FROM cdp_batch_pair b JOIN cdp.identity_link l"
             " ON l.identifier_a = b.identifier_a AND l.identifier_b = b.identifier_b AND l.cause = 'message'");
-        const auto known = find.Query();
+        const auto known = staged.size() > 0 ? find.Query() : pg::Rows();
         for (uint64 i = 0; i < known.size(); ++i) links_[DatumGetInt32(*known.Get(i, 1))].event_id = 0;
         std::erase_if(links_, [](const Link& link) { return link.event_id == 0; });
     }
     if (links_.empty()) return;
     std::sort(links_.begin(), links_.end(), [](const Link& x, const Link& y) { return std::tie(x.event_id, x.b) < std::tie(y.event_id, y.b); });
-    pg::StagedRows fresh("cdp_batch_new_link", {{"link_id", INT8OID}, {"identifier_a", INT8OID}, {"identifier_b", INT8OID},
-                                                {"message_id", TEXTOID}, {"event_id", INT8OID}, {"linked_at", TIMESTAMPTZOID}});
+    pg::TableWriter writer("cdp.identity_link", {"link_id", "identifier_a", "identifier_b", "cause", "message_id", "event_id", "linked_at"});
+    const Datum cause = pg::TextDatum("message");
     int64 id = collect::TakeIds("cdp.identity_link_id_seq", static_cast<int64>(links_.size()));
-    for (const Link& link : links_) {
-        const Datum message_id = pg::TextDatum(link.message_id);
-        fresh.Add({Int64GetDatum(id++), Int64GetDatum(link.a), Int64GetDatum(link.b), message_id,
-                   Int64GetDatum(link.event_id), TimestampTzGetDatum(link.at)});
-        pfree(DatumGetPointer(message_id));
-    }
-    static pg::Statement add(
-        "INSERT INTO cdp.identity_link (link_id, identifier_a, identifier_b, cause, message_id, event_id, linked_at)"
-        " SELECT link_id, identifier_a, identifier_b, 'message', message_id, event_id, linked_at FROM cdp_batch_new_link");
-    add.Execute();
+    for (const Link& link : links_)
+        writer.Insert({Int64GetDatum(id++), Int64GetDatum(link.a), Int64GetDatum(link.b), cause, pg::TextDatum(link.message_id),
+                       Int64GetDatum(link.event_id), TimestampTzGetDatum(link.at)});
+    writer.Write();
 }
 
 void Ledger::WriteConflicts(BatchIdentifiers& identifiers) {

@@ -44,6 +44,7 @@ private:
         int64 a, b;  // identifiers, the stronger first
         std::string_view message_id;
         int64 event_id, at;
+        bool surely_new;  // one of the two was never seen before
     };
     struct Conflict {
         int limit_type;

@@ -9,6 +9,7 @@
 
 extern "C" {
 #include "catalog/pg_collation.h"
+#include "port/pg_bswap.h"
 #include "regex/regex.h"
 #include "utils/formatting.h"
 #include "utils/varlena.h"
@@ -38,6 +39,26 @@ std::string Lower(std::string_view text) {
     std::string result(lower);
     pfree(lower);
     return result;
+}
+
+/// The places of entries in the order of their values' bytes. Most comparisons are decided by the first eight.
+std::vector<int> InOrder(std::span<const BatchIdentifiers::Entry> entries) {
+    struct Key {
+        uint64_t beginning;
+        int place;
+    };
+    std::vector<Key> keys(entries.size());
+    for (size_t i = 0; i < entries.size(); ++i) {
+        uint64_t bytes = 0;
+        memcpy(&bytes, entries[i].value.data(), std::min(entries[i].value.size(), sizeof bytes));
+        keys[i] = {pg_ntoh64(bytes), static_cast<int>(i)};
+    }
+    std::sort(keys.begin(), keys.end(), [&](const Key& a, const Key& b) {
+        return a.beginning != b.beginning ? a.beginning < b.beginning : entries[a.place].value < entries[b.place].value;
+    });
+    std::vector<int> order(entries.size());
+    for (size_t i = 0; i < entries.size(); ++i) order[i] = keys[i].place;
+    return order;
 }
 
 bool Matches(const std::string& pattern, std::string_view value) {
@@ -89,10 +110,15 @@ bool Rules::IsBlocked(int type, std::string_view value) const {
     return false;
 }
 
-std::optional<std::string> Rules::Normalise(int type, std::string_view value) const {
+bool Rules::Identifies(int type, std::string_view value) const {
     // Blocked is what a value says, so white space around it does not unblock it.
     const std::string_view trimmed = Trimmed(value);
-    if (trimmed.empty() || IsBlocked(type, trimmed)) return std::nullopt;
+    return !trimmed.empty() && !IsBlocked(type, trimmed);
+}
+
+std::optional<std::string> Rules::Normalise(int type, std::string_view value) const {
+    if (!Identifies(type, value)) return std::nullopt;
+    const std::string_view trimmed = Trimmed(value);
     switch (types_[type].normaliser) {
         case Normaliser::kNone: return std::string(value);
         case Normaliser::kTrim: return std::string(trimmed);
@@ -115,18 +141,18 @@ size_t BatchIdentifiers::Hash::operator()(const Key& key) const {
 int BatchIdentifiers::EntryOf(int type, std::string_view value) {
     if (rules_.TakesAsWritten(type)) {
         const auto [known, is_new] = index_.try_emplace({type, value}, -1);
-        if (is_new && rules_.Normalise(type, value)) {
-            known->second = static_cast<int>(entries_.size());
+        if (is_new && rules_.Identifies(type, value)) {
+            known.value() = static_cast<int>(entries_.size());
             entries_.push_back({type, value});
         }
-        return known->second;
+        return known.value();
     }
     const auto [written, is_new] = written_.try_emplace({type, value}, -1);
     if (!is_new) return written->second;
     if (auto normal = rules_.Normalise(type, value)) {
         const auto [known, fresh] = index_.try_emplace({type, Keep(std::move(*normal))}, static_cast<int>(entries_.size()));
         if (fresh) entries_.push_back({type, known->first.value});
-        written->second = known->second;
+        written.value() = known->second;
     }
     return written->second;
 }
@@ -184,24 +210,22 @@ std::optional<collect::Refusal> BatchIdentifiers::Extract(const collect::InboxMe
 
 void BatchIdentifiers::LookUp() {
     static pg::Statement find(
-        "SELECT b.entry, i.identifier_id, i.profile_id, i.first_seen_at, i.last_seen_at"
+        "SELECT b.entry, i.identifier_id, i.profile_id, i.first_seen_at, i.last_seen_at, i.ctid"
         " FROM cdp_batch_identifier b JOIN cdp.identifier i ON i.value = b.value AND i.type = b.type");
     pg::StagedRows staged("cdp_batch_identifier", {{"entry", INT4OID}, {"type", TEXTOID}, {"value", TEXTOID}});
     std::vector<Datum> type_names;
     for (const auto& type : rules_.types()) type_names.push_back(pg::TextDatum(type.name));
 
     // In the order of the index, so that neighbours share its pages.
-    std::vector<int> order(entries_.size());
-    for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int>(i);
-    std::sort(order.begin(), order.end(), [&](int a, int b) { return entries_[a].value < entries_[b].value; });
-    for (const int i : order) {
+    by_value_ = InOrder(entries_);
+    for (const int i : by_value_) {
         const Datum value = pg::TextDatum(entries_[i].value);
         staged.Add({Int32GetDatum(i), type_names[entries_[i].type], value});
         pfree(DatumGetPointer(value));
     }
     const auto rows = find.Query();
-    Datum values[5];
-    bool nulls[5];
+    Datum values[6];
+    bool nulls[6];
     for (uint64 i = 0; i < rows.size(); ++i) {
         rows.Deform(i, values, nulls);
         Entry& entry = entries_[DatumGetInt32(values[0])];
@@ -209,6 +233,7 @@ void BatchIdentifiers::LookUp() {
         entry.profile_id = DatumGetInt64(values[2]);
         entry.first_seen = DatumGetTimestampTz(values[3]);
         entry.last_seen = DatumGetTimestampTz(values[4]);
+        entry.place = pg::Place(values[5]);
     }
 }
 

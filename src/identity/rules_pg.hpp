@@ -1,11 +1,16 @@
 // identity/rules_pg.hpp: identifier types as configured, and a message's identifiers by them.
 #pragma once
 
+#include <tsl/robin_map.h>
+
 #include <deque>
-#include <unordered_map>
 
 #include "collect/inbox_pg.hpp"
 #include "identity/resolver.hpp"
+
+extern "C" {
+#include "storage/itemptr.h"
+}
 
 namespace cdp::identity {
 
@@ -30,6 +35,8 @@ public:
     int user_id() const { return user_id_; }
     int anonymous_id() const { return anonymous_id_; }
 
+    /// Whether the value is neither blank nor blocked.
+    bool Identifies(int type, std::string_view value) const;
     /// The value as it identifies; nothing if it is blank, blocked or cannot be normalised.
     std::optional<std::string> Normalise(int type, std::string_view value) const;
     /// Whether values of the type identify as they are written, if at all.
@@ -54,6 +61,7 @@ public:
         int64 profile_id = 0;     //   whom it belonged to before the batch
         int64 first_seen = 0, last_seen = 0;
         bool is_new = false, seen_changed = false;
+        ItemPointerData place{};  // of the row, if it is in the database
     };
 
     /// For about `messages` messages, whose texts live as long as this.
@@ -65,6 +73,8 @@ public:
 
     /// Fills in what the database knows of the entries.
     void LookUp();
+    /// The places of the entries in the order of their values, as cdp.identifier's widest index has them. After LookUp().
+    const std::vector<int>& by_value() const { return by_value_; }
 
     std::vector<Entry>& entries() { return entries_; }
     const Rules& rules() const { return rules_; }
@@ -78,7 +88,7 @@ private:
     struct Hash {
         size_t operator()(const Key& key) const;
     };
-    using Index = std::unordered_map<Key, int, Hash>;
+    using Index = tsl::robin_map<Key, int, Hash, std::equal_to<Key>, std::allocator<std::pair<Key, int>>, true>;  // keeps hashes
 
     std::optional<collect::Refusal> Add(int type, std::string_view value, std::vector<Candidate>* candidates, size_t first);
     /// The entry of a value as a message writes it, or -1 if that identifies nobody.
@@ -88,6 +98,7 @@ private:
 
     const Rules& rules_;
     std::vector<Entry> entries_;
+    std::vector<int> by_value_;
     Index index_;                  // normalised values; -1: identifies nobody
     Index written_;                // values as messages write them, of types that are normalised
     std::deque<std::string> kept_;

@@ -4,8 +4,6 @@
 #include "pg/compat.hpp"
 #include "pg/spi.hpp"
 
-#include <functional>
-
 extern "C" {
 #include "access/table.h"
 #include "access/sysattr.h"
@@ -330,15 +328,9 @@ std::vector<std::string> Condition::Parts() const {
     return parts;
 }
 
-void Condition::Evaluate(std::span<const Row> rows, const std::function<bool(size_t, size_t)>& special,
-                         std::vector<char>* holds) {
+void Condition::Evaluate(std::span<const Row> rows, std::span<const char> special_values, std::vector<char>* holds) {
     holds->assign(rows.size(), 0);
-    // What the C loop below reads, prepared first: no C++ runs inside it.
     const size_t inputs = specials_.size();
-    std::vector<char> values(rows.size() * inputs);
-    for (size_t i = 0; i < rows.size(); ++i)
-        for (size_t k = 0; k < inputs; ++k) values[i * inputs + k] = special(i, k);
-
     const ActAs as_owner(owner_, true);
     const MemoryContext outer = CurrentMemoryContext;
     const auto columns = static_cast<AttrNumber>(row_->tts_tupleDescriptor->natts);
@@ -356,7 +348,7 @@ void Condition::Evaluate(std::span<const Row> rows, const std::function<bool(siz
                 if (inputs > 0) {
                     ExecClearTuple(inputs_);
                     for (size_t k = 0; k < inputs; ++k) {
-                        inputs_->tts_values[k] = BoolGetDatum(values[i * inputs + k]);
+                        inputs_->tts_values[k] = BoolGetDatum(special_values[i * inputs + k]);
                         inputs_->tts_isnull[k] = false;
                     }
                     ExecStoreVirtualTuple(inputs_);

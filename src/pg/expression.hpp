@@ -4,8 +4,6 @@
 
 #include "pg/guard.hpp"
 
-#include <functional>
-
 extern "C" {
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
@@ -55,10 +53,9 @@ public:
         const Datum* values;
         const bool* nulls;
     };
-    /// Evaluates it on each row, with the owner's rights; `special(row, k)` is the k-th special call's value there.
+    /// Evaluates it on each row, with the owner's rights; `special_values`: those of the special calls, row by row.
     /// NULL counts as false. Throws what the expression raises.
-    void Evaluate(std::span<const Row> rows, const std::function<bool(size_t row, size_t special)>& special,
-                  std::vector<char>* holds);
+    void Evaluate(std::span<const Row> rows, std::span<const char> special_values, std::vector<char>* holds);
 
 private:
     void Parse(Oid relation, const char* alias, std::span<const char* const> specials, Kind kind);

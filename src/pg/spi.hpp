@@ -7,6 +7,7 @@
 #include "pg/guard.hpp"
 
 extern "C" {
+#include "storage/itemptr.h"
 #include "utils/queryenvironment.h"
 }
 
@@ -55,6 +56,9 @@ inline Arg Null(Oid type) { return {type, Datum(0), true}; }
 Datum TextDatum(std::string_view text);
 /// The bytes of a (possibly short or compressed) text or bytea Datum; allocates only if toasted or compressed.
 std::string_view Bytes(Datum datum);
+
+/// Where a row is: a ctid that a statement returned.
+inline ItemPointerData Place(Datum ctid) { return *reinterpret_cast<ItemPointer>(DatumGetPointer(ctid)); }
 
 /// The elements of a text[], NULLs left out.
 std::vector<std::string> TextArray(Datum array);

@@ -149,15 +149,22 @@ void Batch::FoldPeople() {
     auto& people = *people_;
     people.Arrange(*resolver_);
     const profile::FilterResults filters(*definitions_.traits, events_->rows());
-    for (size_t i = 0; i < accepted_.size(); ++i) {
-        if ((i & 1023) == 0) poll_stop();
-        people.OfNode(accepted_[i].joined.node).Add(events_->rows()[i], i, filters);
+    // One person after the other, each in the processor's cache while their events are added.
+    std::vector<size_t> end(people.size() + 1), order(accepted_.size());
+    for (const Accepted& a : accepted_) ++end[people.PlaceOfNode(a.joined.node) + 1];
+    for (size_t place = 0; place < people.size(); ++place) end[place + 1] += end[place];
+    for (size_t i = 0; i < accepted_.size(); ++i) order[end[people.PlaceOfNode(accepted_[i].joined.node)]++] = i;
+    for (size_t place = 0, k = 0; place < people.size(); ++place) {
+        if ((place & 1023) == 0) poll_stop();
+        profile::Person& person = people.AtPlace(place);
+        for (; k < end[place]; ++k) person.Add(events_->rows()[order[k]], order[k], filters);
+        person.Finish();
     }
     people.CountIdentifiers(*resolver_, definitions_.rules.limits());
     touched_ = people.Touched();
     // The last event of each person, for the segment transitions that it causes.
-    for (size_t i = 0; i < accepted_.size(); ++i)
-        touched_[people.PlaceOfNode(accepted_[i].joined.node)].event_id = DatumGetInt64(events_->rows()[i].values[profile::kEventId]);
+    for (size_t place = 0, k = 0; place < people.size(); ++place, k = end[place - 1])
+        if (k < end[place]) touched_[place].event_id = DatumGetInt64(events_->rows()[order[end[place] - 1]].values[profile::kEventId]);
 }
 
 void Batch::Write() {

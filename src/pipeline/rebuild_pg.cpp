@@ -227,7 +227,7 @@ CDP_FUNCTION(cdp_rebuild)  // cdp.rebuild(repair boolean) → TABLE(table_name, 
     Notice("profiles from their events");
     FreshProfiles(definitions);
     std::string columns, all = "profile_id";
-    for (const int column : definitions.traits->statements().columns) {
+    for (const int column : definitions.traits->access().columns) {
         if (column == profile::kProfileId) continue;
         const std::string name = pg::Call([&] { return quote_identifier(NameStr(TupleDescAttr(definitions.traits->descriptor(), column)->attname)); });
         if (column != profile::kState) columns += (columns.empty() ? "" : ", ") + name;

@@ -1,7 +1,7 @@
 // profile/people_pg.cpp: see people_pg.hpp.
 #include "profile/people_pg.hpp"
 
-#include <cstring>
+#include "pg/table_writer.hpp"
 
 namespace cdp::profile {
 
@@ -11,21 +11,21 @@ void People::Load() {
     if (wanted_.empty()) return;
     pg::StagedRows staged("cdp_batch_wanted", {{"profile_id", INT8OID}});
     for (const int64 id : wanted_) staged.Add({Int64GetDatum(id)});
-    auto& statements = traits_.statements();
-    rows_ = statements.read.Query();
+    auto& access = traits_.access();
+    rows_ = access.read.Query();
 
     const size_t columns = static_cast<size_t>(traits_.column_count());
-    std::vector<Datum> read(statements.readable.size()), values(columns);
+    std::vector<Datum> read(access.readable.size() + 1), values(columns);
     const std::unique_ptr<bool[]> read_nulls(new bool[read.size()]), nulls(new bool[columns]);
     std::fill_n(nulls.get(), columns, true);
     loaded_.reserve(rows_.size());
     for (uint64 i = 0; i < rows_.size(); ++i) {
         rows_.Deform(i, read.data(), read_nulls.get());
-        for (size_t k = 0; k < read.size(); ++k) {
-            values[statements.readable[k]] = read[k];
-            nulls[statements.readable[k]] = read_nulls[k];
+        for (size_t k = 0; k < access.readable.size(); ++k) {
+            values[access.readable[k]] = read[k];
+            nulls[access.readable[k]] = read_nulls[k];
         }
-        loaded_.emplace_back(DatumGetInt64(values[kProfileId]), Person(traits_, values.data(), nulls.get()));
+        loaded_.emplace_back(DatumGetInt64(values[kProfileId]), Person(traits_, values.data(), nulls.get(), pg::Place(read.back())));
     }
     if (loaded_.size() != wanted_.size())
         throw Error(sqlstate::data_corrupted, "profiles are missing that identifiers belong to")
@@ -113,7 +113,7 @@ void People::Write(bool any_gone) {
         static pg::Statement remove("DELETE FROM cdp.profile p USING cdp_batch_merge b WHERE p.profile_id = b.gone");
         remove.Execute();
     }
-    InsertAndUpdate(people_, is_new_);
+    WriteRows(traits_, "cdp.profile", people_, is_new_);
 }
 
 void People::WriteLoaded() {
@@ -122,57 +122,36 @@ void People::WriteLoaded() {
         person.Finish();
         people.push_back(&person);
     }
-    InsertAndUpdate(people, std::vector<char>(people.size()));
+    WriteRows(traits_, "cdp.profile", people, std::vector<char>(people.size()));
 }
 
-std::vector<pg::Column> People::StagedColumns(const Traits& traits) {
-    std::vector<pg::Column> columns;
-    for (const int column : traits.statements().columns) {
-        const auto* attribute = TupleDescAttr(traits.descriptor(), column);
-        columns.push_back({NameStr(attribute->attname), attribute->atttypid});
-    }
-    columns.push_back({"is_new", BOOLOID});
-    return columns;
-}
-
-uint64 People::Stage(const Traits& traits, std::span<Person* const> people, std::span<const char> is_new, pg::StagedRows& staged) {
-    const auto& places = traits.statements().columns;
+void People::WriteRows(const Traits& traits, const std::string& table, std::span<Person* const> people, std::span<const char> is_new) {
+    const auto& access = traits.access();
     std::vector<size_t> order(people.size());
     for (size_t i = 0; i < order.size(); ++i) order[i] = i;
     std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return people[a]->profile_id() < people[b]->profile_id(); });
-    std::vector<Datum> values(places.size() + 1);
+    pg::TableWriter writer(table, access.names);
+    std::vector<Datum> values(access.columns.size());
     const std::unique_ptr<bool[]> nulls(new bool[values.size()]);
-    uint64 fresh = 0;
     for (const size_t i : order) {
         Person& person = *people[i];
         person.WriteState();
-        for (size_t k = 0; k < places.size(); ++k) {
-            values[k] = person.values()[places[k]];
-            nulls[k] = person.nulls()[places[k]];
+        for (size_t k = 0; k < values.size(); ++k) {
+            values[k] = person.values()[access.columns[k]];
+            nulls[k] = person.nulls()[access.columns[k]];
         }
-        values.back() = BoolGetDatum(is_new[i]);
-        nulls[places.size()] = false;
-        fresh += is_new[i] != 0;
-        staged.Add(values.data(), nulls.get());
+        if (is_new[i])
+            writer.Insert(values.data(), nulls.get());
+        else
+            writer.Update(person.place(), values.data(), nulls.get());
     }
-    return fresh;
-}
-
-void People::InsertAndUpdate(std::span<Person* const> people, std::span<const char> is_new) {
-    pg::StagedRows staged("cdp_batch_profile", StagedColumns(traits_));
-    const uint64 fresh = Stage(traits_, people, is_new, staged);
-    if (fresh > 0) traits_.statements().insert.Execute();
-    if (fresh < staged.size()) traits_.statements().update.Execute();
+    writer.Write();
 }
 
 void People::Insert(const Traits& traits, std::deque<Person>& people, const std::string& table) {
     std::vector<Person*> pointers;
     for (Person& person : people) pointers.push_back(&person);
-    pg::StagedRows staged("cdp_batch_profile", StagedColumns(traits));
-    Stage(traits, pointers, std::vector<char>(pointers.size(), 1), staged);
-    std::string sql = traits.statements().insert.sql();
-    sql.replace(sql.find("cdp.profile"), strlen("cdp.profile"), table);
-    pg::Execute(sql);
+    WriteRows(traits, table, pointers, std::vector<char>(pointers.size(), 1));
 }
 
 }  // namespace cdp::profile

@@ -26,6 +26,8 @@ public:
     void Arrange(identity::Resolver& resolver);
     /// The person that a node is now, and its place in Touched().
     Person& OfNode(int node) { return *people_[place_of_node_[node]]; }
+    Person& AtPlace(size_t place) { return *people_[place]; }
+    size_t size() const { return people_.size(); }
     size_t PlaceOfNode(int node) const { return place_of_node_[node]; }
     /// Takes over how many identifiers of each type everybody has.
     void CountIdentifiers(identity::Resolver& resolver, std::span<const identity::TypeRule> rules);
@@ -46,10 +48,8 @@ public:
     static void Insert(const Traits& traits, std::deque<Person>& people, const std::string& table);
 
 private:
-    /// Stages people as cdp_batch_profile, by id; how many are new.
-    static uint64 Stage(const Traits& traits, std::span<Person* const> people, std::span<const char> is_new, pg::StagedRows& staged);
-    static std::vector<pg::Column> StagedColumns(const Traits& traits);
-    void InsertAndUpdate(std::span<Person* const> people, std::span<const char> is_new);
+    /// Writes people to `table`, in the order of their ids.
+    static void WriteRows(const Traits& traits, const std::string& table, std::span<Person* const> people, std::span<const char> is_new);
 
     const Traits& traits_;
     std::vector<int64> wanted_;

@@ -18,8 +18,8 @@ Person::Person(const Traits& traits, int64 profile_id)
     Set(kTraits, pg::EmptyObject(), false);
 }
 
-Person::Person(const Traits& traits, const Datum* values, const bool* nulls)
-    : traits_(traits), values_(values, values + traits.column_count()), nulls_(new bool[traits.column_count()]),
+Person::Person(const Traits& traits, const Datum* values, const bool* nulls, ItemPointerData place)
+    : traits_(traits), values_(values, values + traits.column_count()), nulls_(new bool[traits.column_count()]), place_(place),
       touched_(traits.all().size()), changed_(traits.column_count()) {
     std::copy_n(nulls, traits.column_count(), nulls_.get());
     if (!nulls_[kState]) state_ = ProfileState(pg::Bytes(values_[kState]));

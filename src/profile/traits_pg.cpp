@@ -69,27 +69,21 @@ std::string Quoted(std::string_view name) {
     return pg::Call([&] { return quote_identifier(copy.c_str()); });
 }
 
-std::unique_ptr<Traits::Statements> PrepareStatements(const std::vector<Trait>& traits, TupleDesc descriptor) {
+std::unique_ptr<Traits::Access> PrepareAccess(const std::vector<Trait>& traits, TupleDesc descriptor) {
     std::vector<int> columns{kProfileId, kFirstSeenAt, kLastSeenAt, kEventCount, kTraits, kState}, readable;
     for (const Trait& trait : traits) columns.push_back(trait.column);
-    std::string read, names, values, assignments;
+    std::vector<std::string> names;
+    for (const int column : columns) names.emplace_back(NameStr(TupleDescAttr(descriptor, column)->attname));
+    std::string read;
     for (int column = 0; column < descriptor->natts; ++column) {
         const auto* attribute = TupleDescAttr(descriptor, column);
         if (attribute->attisdropped) continue;
-        read += (readable.empty() ? "p." : ", p.") + Quoted(NameStr(attribute->attname));
+        read += "p." + Quoted(NameStr(attribute->attname)) + ", ";
         readable.push_back(column);
     }
-    for (const int column : columns) {
-        const std::string name = Quoted(NameStr(TupleDescAttr(descriptor, column)->attname));
-        names += (names.empty() ? "" : ", ") + name;
-        values += (values.empty() ? "b." : ", b.") + name;
-        if (column != kProfileId) assignments += (assignments.empty() ? "" : ", ") + name + " = b." + name;
-    }
-    return std::unique_ptr<Traits::Statements>(new Traits::Statements{
-        std::move(columns), std::move(readable),
-        pg::Statement("SELECT " + read + " FROM cdp_batch_wanted b JOIN cdp.profile p ON p.profile_id = b.profile_id"),
-        pg::Statement("INSERT INTO cdp.profile (" + names + ") SELECT " + values + " FROM cdp_batch_profile b WHERE b.is_new"),
-        pg::Statement("UPDATE cdp.profile p SET " + assignments + " FROM cdp_batch_profile b WHERE NOT b.is_new AND p.profile_id = b.profile_id")});
+    return std::unique_ptr<Traits::Access>(new Traits::Access{
+        std::move(columns), std::move(names), std::move(readable),
+        pg::Statement("SELECT " + read + "p.ctid FROM cdp_batch_wanted b JOIN cdp.profile p ON p.profile_id = b.profile_id")});
 }
 
 }  // namespace
@@ -257,7 +251,7 @@ std::unique_ptr<Traits> Traits::Load() {
     }
     for (auto& entry : traits->by_event_)
         entry.second.insert(entry.second.end(), traits->any_event_.begin(), traits->any_event_.end());
-    traits->statements_ = PrepareStatements(traits->all_, traits->descriptor_);
+    traits->access_ = PrepareAccess(traits->all_, traits->descriptor_);
     const size_t columns = static_cast<size_t>(traits->column_count());
     traits->blank_values_.assign(columns, 0);
     traits->blank_nulls_.reset(new bool[columns]);

@@ -8,6 +8,10 @@
 #include "pg/expression.hpp"
 #include "profile/state.hpp"
 
+extern "C" {
+#include "storage/itemptr.h"
+}
+
 namespace cdp::profile {
 
 /// How values of a trait's type are held in a state.
@@ -53,13 +57,14 @@ public:
     std::span<const int> Declared() const { return declared_; }
 
     Oid profile_table() const { return profile_table_; }
-    /// Reads, inserts and updates the rows of cdp.profile that are staged; see people_pg.cpp.
-    struct Statements {
-        std::vector<int> columns;  // ours: their places, in the order of the staged rows
-        std::vector<int> readable; // all that are there: their places, in the order of the read rows
-        pg::Statement read, insert, update;
+    /// How the rows of cdp.profile are read and written; see people_pg.cpp.
+    struct Access {
+        std::vector<int> columns;        // ours: their places, profile_id first
+        std::vector<std::string> names;  //   and names
+        std::vector<int> readable;       // all that are there: their places, in the order of the read rows
+        pg::Statement read;              // those of cdp_batch_wanted; behind its columns comes its ctid
     };
-    Statements& statements() const { return *statements_; }
+    Access& access() const { return *access_; }
     /// The columns of somebody of whom nothing is known.
     const Datum* blank_values() const { return blank_values_.data(); }
     const bool* blank_nulls() const { return blank_nulls_.get(); }
@@ -74,7 +79,7 @@ private:
     std::unordered_map<std::string, std::vector<int>> by_event_;  // with those of any event
     Oid profile_table_ = InvalidOid;
     TupleDesc descriptor_ = nullptr;
-    std::unique_ptr<Statements> statements_;
+    std::unique_ptr<Access> access_;
     std::vector<Datum> blank_values_;
     std::unique_ptr<bool[]> blank_nulls_;
 };
@@ -110,13 +115,14 @@ class Person {
 public:
     /// A new person.
     Person(const Traits& traits, int64 profile_id);
-    /// The person of a row of cdp.profile, all of its columns.
-    Person(const Traits& traits, const Datum* values, const bool* nulls);
+    /// The person of a row of cdp.profile, all of its columns, that is at `place`.
+    Person(const Traits& traits, const Datum* values, const bool* nulls, ItemPointerData place);
 
     int64 profile_id() const { return DatumGetInt64(values_[kProfileId]); }
     ProfileState& state() { return state_; }
     const Datum* values() const { return values_.data(); }
     const bool* nulls() const { return nulls_.get(); }
+    ItemPointer place() { return &place_; }
 
     /// Adds an event; event_count, seen times, traits and all. `index`: its place in `filters`.
     void Add(const EventRow& event, size_t index, const FilterResults& filters);
@@ -146,6 +152,7 @@ private:
     std::vector<Datum> values_;
     std::unique_ptr<bool[]> nulls_;
     ProfileState state_;
+    ItemPointerData place_{};
     std::vector<char> touched_;      // by trait
     std::vector<char> changed_;      // by column
     std::vector<int> changed_list_;

@@ -42,14 +42,14 @@ std::vector<std::string> FillDependents(const pipeline::Definitions& definitions
     const auto& all = definitions.segments->all();
     std::vector<char> dependent(all.size());
     std::vector<std::string> names{name};
-    for (size_t i = 0; i < all.size(); ++i) dependent[i] = all[i].name == name;
-    for (size_t i = 0; i < all.size(); ++i)
-        for (const int other : all[i].reads_segments)
-            if (dependent[other] && !dependent[i]) {
-                dependent[i] = 1;
-                segment::Fill(all[i], false, "alter");
-                names.push_back(all[i].name);
-            }
+    for (size_t i = 0; i < all.size(); ++i) {
+        if (dependent[i]) {
+            segment::Fill(all[i], false, "alter");
+            names.push_back(all[i].name);
+        }
+        if (dependent[i] || all[i].name == name)
+            for (const int reader : all[i].read_by) dependent[static_cast<size_t>(reader)] = 1;
+    }
     return names;
 }
 
@@ -120,12 +120,10 @@ CDP_FUNCTION(cdp_drop_segment)  // cdp.drop_segment(name) → void
     pipeline::Lock();
     const auto& definitions = pipeline::Current();
     const auto& segment = Owned(definitions, name, caller);
-    const auto& all = definitions.segments->all();
-    for (const auto& other : all)
-        for (const int read : other.reads_segments)
-            if (&all[read] == &segment)
-                throw Error(sqlstate::dependent_objects_still_exist, "segment \"" + name + "\" is in use")
-                    .Detail("Segment \"" + other.name + "\" refers to it.").Hint("Drop or alter that first.");
+    if (!segment.read_by.empty())
+        throw Error(sqlstate::dependent_objects_still_exist, "segment \"" + name + "\" is in use")
+            .Detail("Segment \"" + definitions.segments->all()[static_cast<size_t>(segment.read_by.front())].name + "\" refers to it.")
+            .Hint("Drop or alter that first.");
     const auto destination = pg::Query("SELECT name FROM cdp.destination WHERE segment = $1 ORDER BY 1 LIMIT 1", {pg::Text(name)});
     if (!destination.empty())
         throw Error(sqlstate::dependent_objects_still_exist, "segment \"" + name + "\" is in use")
@@ -183,13 +181,14 @@ CDP_FUNCTION(cdp_explain_segment)  // cdp.explain_segment(name, profile_id) → 
         pg::Condition condition(part, "the condition", traits.profile_table(), "profile", segment->condition->owner(), segment::kSpecialCalls);
         const auto& specials = condition.specials();
         const pg::Condition::Row row{person.values(), person.nulls()};
-        std::vector<char> holds;
-        condition.Evaluate({&row, 1}, [&](size_t, size_t k) {
-            const char* query = specials[k].function == "in_segment"
+        std::vector<char> inputs, holds;
+        for (const auto& special : specials) {
+            const char* query = special.function == "in_segment"
                 ? "SELECT EXISTS (SELECT FROM cdp.segment_member m JOIN cdp.segment s USING (segment_id) WHERE m.profile_id = $1 AND s.name = $2)"
                 : "SELECT EXISTS (SELECT FROM cdp.identifier i WHERE i.profile_id = $1 AND i.type = $2)";
-            return pg::Query(query, {pg::Int8(person.profile_id()), pg::Text(specials[k].argument)}).Bool(0, 1);
-        }, &holds);
+            inputs.push_back(pg::Query(query, {pg::Int8(person.profile_id()), pg::Text(special.argument)}).Bool(0, 1));
+        }
+        condition.Evaluate({&row, 1}, inputs, &holds);
         std::string value;
         for (const int column : condition.columns()) {
             if (column <= 0) continue;

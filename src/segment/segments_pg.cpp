@@ -1,14 +1,22 @@
 // segment/segments_pg.cpp: see segments_pg.hpp.
 #include "segment/segments_pg.hpp"
 
+#include <bit>
 #include <functional>
+#include <map>
 #include <unordered_map>
+
+#include "pg/table_writer.hpp"
 
 namespace cdp::segment {
 
 namespace {
 
 constexpr size_t kBits = 64;
+// People are looked at in blocks whose rows stay in the processor's cache while one segment after another reads them.
+constexpr size_t kBlock = 512;
+
+void Put(std::vector<uint64_t>& set, int place) { set[static_cast<size_t>(place) / kBits] |= 1ULL << place % kBits; }
 
 /// Places in an order in which each comes after those it refers to.
 std::vector<size_t> DependencyOrder(const std::vector<Segment>& segments, const std::vector<std::vector<int>>& reads) {
@@ -31,7 +39,6 @@ std::vector<size_t> DependencyOrder(const std::vector<Segment>& segments, const 
 
 std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
     auto result = std::make_unique<Segments>();
-    result->traits_ = &traits;
     std::unordered_map<std::string, int> type_ids;
     const auto types = pg::Query("SELECT name, type_id FROM cdp.identifier_type");
     for (uint64 i = 0; i < types.size(); ++i) type_ids[types.Text(i, 1)] = DatumGetInt32(*types.Get(i, 2));
@@ -56,13 +63,6 @@ std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
     std::vector<std::vector<int>> reads(loaded.size());
     for (size_t i = 0; i < loaded.size(); ++i) {
         Segment& segment = loaded[i];
-        segment.columns.resize(static_cast<size_t>(traits.column_count()) / kBits + 1);
-        for (const int column : segment.condition->columns()) {
-            if (column == 0)
-                segment.columns.assign(segment.columns.size(), ~0ULL);
-            else
-                segment.columns[static_cast<size_t>(column - 1) / kBits] |= 1ULL << (column - 1) % kBits;
-        }
         for (const auto& call : segment.condition->specials()) {
             const bool of_segment = call.function == "in_segment";
             if (of_segment) {
@@ -72,7 +72,6 @@ std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
                         .Detail("Segment \"" + segment.name + "\" refers to it.");
                 reads[i].push_back(other->second);
             } else {
-                segment.reads_identifiers = true;
                 segment.inputs.push_back(type_ids.contains(call.argument) ? type_ids[call.argument] : 0);
             }
             if (of_segment) segment.inputs.push_back(by_name[call.argument]);
@@ -85,11 +84,35 @@ std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
         Segment& segment = loaded[i];
         for (size_t k = 0; k < segment.inputs.size(); ++k)
             if (segment.condition->specials()[k].function == "in_segment") segment.inputs[k] = new_place[segment.inputs[k]];
-        for (const int other : reads[i]) segment.reads_segments.push_back(new_place[other]);
         result->place_[segment.segment_id] = static_cast<int>(result->segments_.size());
         result->segments_.push_back(std::move(segment));
     }
+    result->Index(traits.column_count());
     return result;
+}
+
+void Segments::Index(int columns) {
+    const size_t words = segments_.size() / kBits + 1;
+    of_column_.assign(static_cast<size_t>(columns), Set(words));
+    of_identifiers_.assign(words, 0);
+    all_.assign(words, 0);
+    for (size_t s = 0; s < segments_.size(); ++s) {
+        const int place = static_cast<int>(s);
+        Put(all_, place);
+        for (const int column : segments_[s].condition->columns()) {
+            if (column > 0)
+                Put(of_column_[static_cast<size_t>(column - 1)], place);
+            else  // the row as a whole
+                for (auto& set : of_column_) Put(set, place);
+        }
+        const auto& specials = segments_[s].condition->specials();
+        for (size_t k = 0; k < specials.size(); ++k) {
+            if (specials[k].function == "in_segment")
+                segments_[static_cast<size_t>(segments_[s].inputs[k])].read_by.push_back(place);
+            else
+                Put(of_identifiers_, place);
+        }
+    }
 }
 
 const Segment* Segments::Named(std::string_view name) const {
@@ -120,66 +143,92 @@ void Segments::ReadStale(std::span<Touched> touched) {
     for (auto& entry : stale) std::sort(entry.second->state().memberships().begin(), entry.second->state().memberships().end());
 }
 
+/// Some of the people of a batch, by their places in the block, and what is looked at.
+struct Segments::Block {
+    size_t words;
+    std::vector<uint64_t> chosen, member;         // by person: sets of segments
+    std::vector<std::vector<uint32_t>> people_of; // by segment: whom to look at
+    std::vector<pg::Condition::Row> rows;         // scratch
+    std::vector<char> inputs, holds;              // scratch
+
+    explicit Block(size_t segments) : words(segments / kBits + 1), people_of(segments) {}
+    bool Has(const std::vector<uint64_t>& sets, size_t person, int place) const {
+        return sets[person * words + static_cast<size_t>(place) / kBits] >> place % kBits & 1;
+    }
+    void Flip(std::vector<uint64_t>& sets, size_t person, int place) {
+        sets[person * words + static_cast<size_t>(place) / kBits] ^= 1ULL << place % kBits;
+    }
+};
+
+/// Notes who is in what, and what must be looked at because something that it reads changed.
+void Segments::Choose(std::span<const Touched> touched, Block* block) const {
+    const size_t words = block->words;
+    block->chosen.assign(touched.size() * words, 0);
+    block->member.assign(touched.size() * words, 0);
+    for (size_t p = 0; p < touched.size(); ++p) {
+        uint64_t* chosen = &block->chosen[p * words];
+        const auto add = [&](const Set& set) {
+            for (size_t w = 0; w < words; ++w) chosen[w] |= set[w];
+        };
+        if (touched[p].all_changed) {
+            add(all_);
+        } else {
+            for (const int column : touched[p].person->Finish()) add(of_column_[static_cast<size_t>(column)]);
+            if (touched[p].identifiers_changed) add(of_identifiers_);
+        }
+        for (size_t w = 0; w < words; ++w)
+            for (uint64_t left = chosen[w]; left != 0; left &= left - 1)
+                block->people_of[w * kBits + static_cast<size_t>(std::countr_zero(left))].push_back(static_cast<uint32_t>(p));
+        for (const int64 id : touched[p].person->state().memberships())
+            if (const auto place = place_.find(id); place != place_.end()) block->Flip(block->member, p, place->second);
+    }
+}
+
+void Segments::EvaluateOne(int place, std::span<Touched> touched, Block* block) {
+    Segment& segment = segments_[static_cast<size_t>(place)];
+    auto& people = block->people_of[static_cast<size_t>(place)];
+    if (people.empty()) return;
+    const auto& specials = segment.condition->specials();
+    block->rows.clear();
+    block->inputs.clear();
+    for (const uint32_t p : people) {
+        block->rows.push_back({touched[p].person->values(), touched[p].person->nulls()});
+        for (size_t k = 0; k < specials.size(); ++k)
+            block->inputs.push_back(specials[k].function == "in_segment"
+                                        ? block->Has(block->member, p, segment.inputs[k])
+                                        : touched[p].person->state().IdentifierCount(segment.inputs[k]) > 0);
+    }
+    segment.condition->Evaluate(block->rows, block->inputs, &block->holds);
+    for (size_t i = 0; i < people.size(); ++i) {
+        const uint32_t p = people[i];
+        const bool holds = block->holds[i] != 0;
+        if (block->Has(block->member, p, place) == holds) continue;
+        block->Flip(block->member, p, place);
+        for (const int reader : segment.read_by) {  // they come later in the order
+            if (block->Has(block->chosen, p, reader)) continue;
+            block->Flip(block->chosen, p, reader);
+            block->people_of[static_cast<size_t>(reader)].push_back(p);
+        }
+        changes_.push_back({touched[p].person->profile_id(), segment.segment_id, holds, touched[p].event_id, touched[p].cause});
+        auto& list = touched[p].person->state().memberships();
+        const auto at = std::lower_bound(list.begin(), list.end(), segment.segment_id);
+        if (holds)
+            list.insert(at, segment.segment_id);
+        else if (at != list.end() && *at == segment.segment_id)
+            list.erase(at);
+    }
+    people.clear();
+}
+
 void Segments::Evaluate(std::span<Touched> touched) {
     changes_.clear();
     if (segments_.empty() || touched.empty()) return;
     ReadStale(touched);
-    const size_t people = touched.size();
-    const size_t words = static_cast<size_t>(traits_->column_count()) / kBits + 1;
-
-    // Who is in which segment; and by person, which columns changed.
-    std::vector<std::vector<char>> member(segments_.size(), std::vector<char>(people));
-    std::vector<uint64_t> changed(people * words);
-    for (size_t p = 0; p < people; ++p) {
-        for (const int64 id : touched[p].person->state().memberships())
-            if (const auto place = place_.find(id); place != place_.end()) member[place->second][p] = 1;
-        for (const int column : touched[p].person->Finish())
-            changed[p * words + static_cast<size_t>(column) / kBits] |= 1ULL << column % kBits;
-    }
-
-    std::vector<std::vector<char>> moved(segments_.size());  // by segment, person: whether membership changed
-    std::vector<pg::Condition::Row> rows;
-    std::vector<size_t> places;
-    std::vector<char> holds;
-    for (size_t s = 0; s < segments_.size(); ++s) {
-        Segment& segment = segments_[s];
-        rows.clear();
-        places.clear();
-        for (size_t p = 0; p < people; ++p) {
-            bool look = touched[p].all_changed || (segment.reads_identifiers && touched[p].identifiers_changed);
-            for (size_t w = 0; w < words && !look; ++w) look = (segment.columns[w] & changed[p * words + w]) != 0;
-            for (size_t r = 0; r < segment.reads_segments.size() && !look; ++r) {
-                const auto& other = moved[segment.reads_segments[r]];
-                look = !other.empty() && other[p];
-            }
-            if (!look) continue;
-            rows.push_back({touched[p].person->values(), touched[p].person->nulls()});
-            places.push_back(p);
-        }
-        if (rows.empty()) continue;
-        const auto& specials = segment.condition->specials();
-        segment.condition->Evaluate(
-            rows,
-            [&](size_t row, size_t k) {
-                const size_t p = places[row];
-                if (specials[k].function == "in_segment") return member[segment.inputs[k]][p] != 0;
-                return touched[p].person->state().IdentifierCount(segment.inputs[k]) > 0;
-            },
-            &holds);
-        for (size_t i = 0; i < places.size(); ++i) {
-            const size_t p = places[i];
-            if (member[s][p] == holds[i]) continue;
-            member[s][p] = holds[i];
-            if (moved[s].empty()) moved[s].resize(people);
-            moved[s][p] = 1;
-            changes_.push_back({touched[p].person->profile_id(), segment.segment_id, holds[i] != 0, touched[p].event_id, touched[p].cause});
-            auto& list = touched[p].person->state().memberships();
-            const auto place = std::lower_bound(list.begin(), list.end(), segment.segment_id);
-            if (holds[i])
-                list.insert(place, segment.segment_id);
-            else if (place != list.end() && *place == segment.segment_id)
-                list.erase(place);
-        }
+    Block block(segments_.size());
+    for (size_t begin = 0; begin < touched.size(); begin += kBlock) {
+        const auto people = touched.subspan(begin, std::min(kBlock, touched.size() - begin));
+        Choose(people, &block);
+        for (size_t s = 0; s < segments_.size(); ++s) EvaluateOne(static_cast<int>(s), people, &block);
     }
     for (Touched& t : touched) t.person->state().membership_epoch() = epoch_;
 }
@@ -200,27 +249,29 @@ void Segments::Write(bool any_gone) {
         return std::tie(a.profile_id, a.segment_id) < std::tie(b.profile_id, b.segment_id);
     });
     std::map<int64, int64> growth;
-    pg::StagedRows staged("cdp_batch_transition", {{"profile_id", INT8OID}, {"segment_id", INT8OID}, {"entered", BOOLOID},
-                                                   {"cause", TEXTOID}, {"event_id", INT8OID}});
+    pg::TableWriter members("cdp.segment_member", {"profile_id", "segment_id", "entered_at"}, pg::TableWriter::Duplicates::kIgnore);
+    pg::TableWriter transitions("cdp.segment_transition", {"profile_id", "segment_id", "entered", "at", "cause", "event_id"});
+    pg::StagedRows left("cdp_batch_left", {{"profile_id", INT8OID}, {"segment_id", INT8OID}});
+    const Datum now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+    std::map<const char*, Datum> causes;
     for (const Change& change : changes_) {
-        const Datum values[] = {Int64GetDatum(change.profile_id), Int64GetDatum(change.segment_id), BoolGetDatum(change.entered),
-                                pg::TextDatum(change.cause), Int64GetDatum(change.event_id)};
-        const bool nulls[] = {false, false, false, false, change.event_id == 0};
-        staged.Add(values, nulls);
+        const Datum profile_id = Int64GetDatum(change.profile_id), segment_id = Int64GetDatum(change.segment_id);
+        Datum& cause = causes[change.cause];
+        if (cause == 0) cause = pg::TextDatum(change.cause);
+        const Datum values[] = {profile_id, segment_id, BoolGetDatum(change.entered), now, cause, Int64GetDatum(change.event_id)};
+        const bool nulls[] = {false, false, false, false, false, change.event_id == 0};
+        transitions.Insert(values, nulls);
+        if (change.entered)
+            members.Insert({profile_id, segment_id, now});
+        else
+            left.Add({profile_id, segment_id});
         growth[change.segment_id] += change.entered ? 1 : -1;
     }
-    static pg::Statement enter(
-        "INSERT INTO cdp.segment_member (profile_id, segment_id, entered_at)"
-        " SELECT profile_id, segment_id, now() FROM cdp_batch_transition WHERE entered ON CONFLICT DO NOTHING");
     static pg::Statement leave(
-        "DELETE FROM cdp.segment_member m USING cdp_batch_transition b"
-        " WHERE NOT b.entered AND m.profile_id = b.profile_id AND m.segment_id = b.segment_id");
-    static pg::Statement record(
-        "INSERT INTO cdp.segment_transition (profile_id, segment_id, entered, at, cause, event_id)"
-        " SELECT profile_id, segment_id, entered, now(), cause, event_id FROM cdp_batch_transition");
-    enter.Execute();
-    leave.Execute();
-    record.Execute();
+        "DELETE FROM cdp.segment_member m USING cdp_batch_left b WHERE m.profile_id = b.profile_id AND m.segment_id = b.segment_id");
+    members.Write();
+    if (left.size() > 0) leave.Execute();
+    transitions.Write();
     static pg::Statement resize("UPDATE cdp.segment s SET size = s.size + b.growth FROM cdp_batch_growth b WHERE s.segment_id = b.segment_id");
     pg::StagedRows sizes("cdp_batch_growth", {{"segment_id", INT8OID}, {"growth", INT8OID}});
     for (const auto& [segment_id, by] : growth)

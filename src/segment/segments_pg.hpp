@@ -1,7 +1,7 @@
 // segment/segments_pg.hpp: the segments, and who enters and leaves them in a batch.
 #pragma once
 
-#include <map>
+#include <unordered_map>
 
 #include "pg/expression.hpp"
 #include "profile/traits_pg.hpp"
@@ -16,10 +16,8 @@ struct Segment {
     std::string name;
     int64 filled_epoch;
     std::unique_ptr<pg::Condition> condition;
-    std::vector<uint64_t> columns;   // a bit for each column of cdp.profile that it reads
     std::vector<int> inputs;         // for each special call: the segment's place, or the identifier type's id
-    bool reads_identifiers = false;
-    std::vector<int> reads_segments; // places of the segments that it refers to
+    std::vector<int> read_by;        // places of the segments that refer to it
 };
 
 /// A person whom the batch touched.
@@ -54,12 +52,20 @@ private:
         int64 event_id;
         const char* cause;
     };
-    void ReadStale(std::span<Touched> touched);
+    using Set = std::vector<uint64_t>;  // of segments, a bit a place
+    struct Block;
 
-    const profile::Traits* traits_;
+    void Index(int columns);
+    void ReadStale(std::span<Touched> touched);
+    void Choose(std::span<const Touched> touched, Block* block) const;
+    void EvaluateOne(int place, std::span<Touched> touched, Block* block);
+
     std::vector<Segment> segments_;
-    std::map<int64, int> place_;  // by segment_id
-    int64 epoch_ = 0;             // the newest filled_epoch
+    std::unordered_map<int64, int> place_;  // by segment_id
+    // What to look at when something changed: by column of cdp.profile (from 0), identifiers, everything.
+    std::vector<Set> of_column_;
+    Set of_identifiers_, all_;
+    int64 epoch_ = 0;                       // the newest filled_epoch
     std::vector<Change> changes_;
 };
 
