@@ -83,7 +83,7 @@ void Person::SetTrait(int trait, AggregateState state) {
 }
 
 void Person::StartOver() {
-    for (const int column : traits_.statements().columns)
+    for (const int column : traits_.access().columns)
         if (column != kProfileId) Set(column, traits_.blank_values()[column], traits_.blank_nulls()[column]);
     Set(kEventCount, Int64GetDatum(0), false);
     Set(kTraits, pg::EmptyObject(), false);
