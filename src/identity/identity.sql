@@ -75,12 +75,17 @@ CREATE TABLE cdp.identity_link (
     linked_at      timestamptz NOT NULL,
     revoked_at     timestamptz,
     revoked_by     text,
-    revoked_reason text
+    revoked_reason text,
+    after_event_id bigint
 );
 CREATE INDEX identity_link_a ON cdp.identity_link (identifier_a, identifier_b);
 CREATE INDEX identity_link_b ON cdp.identity_link (identifier_b);
 COMMENT ON TABLE cdp.identity_link IS
-    'Why identifiers are one person: each pair once for each cause (message, manual, match). Nothing is deleted, only revoked. identifier_a is the stronger.';
+    'Why identifiers are one person: each pair once for each cause (message, manual, match, rule). Nothing is deleted, only revoked. identifier_a is the stronger.';
+COMMENT ON COLUMN cdp.identity_link.revoked_by IS
+    'Who took it back; NULL for cdp.apply_identity_rules, which may make it again.';
+COMMENT ON COLUMN cdp.identity_link.after_event_id IS
+    'Of a link that no message made: the last event before it, for cdp.apply_identity_rules.';
 COMMENT ON COLUMN cdp.identity_link.linked_at IS 'For a message: its occurred_at.';
 
 CREATE TABLE cdp.identity_conflict (

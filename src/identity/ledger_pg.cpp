@@ -130,7 +130,8 @@ void Ledger::WriteLinks() {
             if (!links_[i].surely_new) staged.Add({Int32GetDatum(static_cast<int32>(i)), Int64GetDatum(links_[i].a), Int64GetDatum(links_[i].b)});
         static pg::Statement find(
             "SELECT b.place FROM cdp_batch_pair b JOIN cdp.identity_link l"
-            " ON l.identifier_a = b.identifier_a AND l.identifier_b = b.identifier_b AND l.cause = 'message'");
+            " ON l.identifier_a = b.identifier_a AND l.identifier_b = b.identifier_b AND l.cause = 'message'"
+            " AND (l.revoked_at IS NULL OR l.revoked_by IS NOT NULL)");
         const auto known = staged.size() > 0 ? find.Query() : pg::Rows();
         for (uint64 i = 0; i < known.size(); ++i) links_[DatumGetInt32(*known.Get(i, 1))].event_id = 0;
         std::erase_if(links_, [](const Link& link) { return link.event_id == 0; });
@@ -190,8 +191,9 @@ void Ledger::LinkByHand(int64 profile_a, int64 profile_b, const std::string& rea
         "  JOIN cdp.identifier_type t ON t.name = i.type WHERE i.profile_id IN ($1, $2)"
         "  ORDER BY i.profile_id, t.priority, i.value),"
         " pair AS (SELECT array_agg(identifier_id ORDER BY priority, value) AS ids FROM strongest)"
-        " INSERT INTO cdp.identity_link (link_id, identifier_a, identifier_b, cause, reason, actor, linked_at)"
-        " SELECT nextval('cdp.identity_link_id_seq'), ids[1], ids[2], 'manual', $3, $4, now() FROM pair WHERE ids[2] IS NOT NULL",
+        " INSERT INTO cdp.identity_link (link_id, identifier_a, identifier_b, cause, reason, actor, linked_at, after_event_id)"
+        " SELECT nextval('cdp.identity_link_id_seq'), ids[1], ids[2], 'manual', $3, $4, now(),"
+        " (SELECT last_value FROM cdp.event_id_seq) FROM pair WHERE ids[2] IS NOT NULL",
         {pg::Int8(profile_a), pg::Int8(profile_b), pg::Text(reason), pg::Text(actor)});
 }
 

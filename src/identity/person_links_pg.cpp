@@ -10,7 +10,7 @@ PersonLinks::PersonLinks(int64 profile_id) : profile_id_(profile_id) {
         "SELECT i.identifier_id FROM cdp.identifier i JOIN cdp.identifier_type t ON t.name = i.type"
         " WHERE i.profile_id = $1 ORDER BY t.priority, i.identifier_id", {INT8OID});
     static pg::Statement read_links(
-        "SELECT l.link_id, l.identifier_a, l.identifier_b, l.revoked_at IS NOT NULL FROM cdp.identifier i"
+        "SELECT l.link_id, l.identifier_a, l.identifier_b, l.revoked_at IS NOT NULL, l.revoked_by IS NOT NULL FROM cdp.identifier i"
         " JOIN cdp.identity_link l ON l.identifier_a = i.identifier_id WHERE i.profile_id = $1 ORDER BY l.link_id", {INT8OID});
     const pg::Probes probes;
     const auto identifiers = read_identifiers.Query({pg::Int8(profile_id)});
@@ -23,8 +23,12 @@ PersonLinks::PersonLinks(int64 profile_id) : profile_id_(profile_id) {
     for (uint64 i = 0; i < links.size(); ++i) {
         const Edge edge{PlaceOf(links.Int8(i, 2)), PlaceOf(links.Int8(i, 3))};
         if (edge.second < 0) continue;  // revoked, and the other end is somebody else
-        (links.Bool(i, 4) ? revoked_ : links_).push_back(edge);
-        if (!links.Bool(i, 4)) link_ids_.push_back(links.Int8(i, 1));
+        if (!links.Bool(i, 4)) {
+            links_.push_back(edge);
+            link_ids_.push_back(links.Int8(i, 1));
+        } else if (links.Bool(i, 5)) {
+            revoked_.push_back(edge);
+        }
     }
 }
 

@@ -20,7 +20,7 @@ public:
     /// Those in force, by link_id.
     const std::vector<Edge>& links() const { return links_; }
     int64 LinkId(size_t place) const { return link_ids_[place]; }
-    /// The pairs of those that were taken back.
+    /// The pairs of those that somebody took back.
     const std::vector<Edge>& revoked() const { return revoked_; }
 
 private:

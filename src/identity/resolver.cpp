@@ -1,8 +1,6 @@
 // identity/resolver.cpp: see resolver.hpp.
 #include "identity/resolver.hpp"
 
-#include <algorithm>
-
 #include "pg/error.hpp"
 
 namespace cdp::identity {
@@ -118,15 +116,17 @@ void Resolver::Unite(int a, int b, size_t message) {
     profiles_[root] = survivor;
 }
 
+bool Resolver::Stronger(const Candidate& a, const Candidate& b) const {
+    const int pa = rules_[a.type].priority, pb = rules_[b.type].priority;
+    if (pa != pb) return pa < pb;
+    if (a.value != b.value) return a.value < b.value;
+    return rules_[a.type].type_id < rules_[b.type].type_id;
+}
+
 Joined Resolver::Join(size_t message, std::span<Candidate> candidates) {
     if (candidates.empty())
         throw Error(sqlstate::invalid_parameter_value, "a message without identifiers belongs to nobody");
-    std::sort(candidates.begin(), candidates.end(), [&](const Candidate& a, const Candidate& b) {
-        const int pa = rules_[a.type].priority, pb = rules_[b.type].priority;
-        if (pa != pb) return pa < pb;
-        if (a.value != b.value) return a.value < b.value;
-        return rules_[a.type].type_id < rules_[b.type].type_id;
-    });
+    std::sort(candidates.begin(), candidates.end(), [&](const Candidate& a, const Candidate& b) { return Stronger(a, b); });
     Joined result{-1, static_cast<int>(candidates.size())};
     for (; result.kept > 1; --result.kept) {
         const auto rest = candidates.first(result.kept);

@@ -2,6 +2,7 @@
 // Knows no PostgreSQL. Rules: docs/identity.md.
 #pragma once
 
+#include <algorithm>
 #include <boost/pending/disjoint_sets.hpp>
 #include <cstdint>
 #include <optional>
@@ -60,11 +61,15 @@ public:
     /// What the database already knows: a profile and how many identifiers of each type (by index) it has.
     /// Returns its node; the same for the same profile.
     int AddProfile(ProfileId profile, std::span<const int64_t> counts);
+    /// Makes room for as many identifiers.
+    void Grow(size_t identifiers) { node_of_.resize(std::max(node_of_.size(), identifiers), -1); }
     /// `identifier` belongs to `node`.
     void Know(int identifier, int node);
     /// The node is on that side of that separation. A person never comes to be on two of its sides by a message.
     void AddMark(int node, Mark mark);
 
+    /// Whether it is the stronger of two: by priority, then by value, then by type.
+    bool Stronger(const Candidate& a, const Candidate& b) const;
     /// Joins the identifiers of message number `message`. Sorts `candidates` strongest first (of equals the
     /// lesser value). While the union would break a limit or bring together what was taken apart, leaves the
     /// weakest out. Amortised O(α(n)) per identifier, as long as there are no marks. Throws

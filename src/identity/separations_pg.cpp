@@ -36,4 +36,13 @@ void LiftSeparations(int64 profile_a, int64 profile_b) {
     lift.Execute({pg::Int8(profile_a), pg::Int8(profile_b)});
 }
 
+void LiftWithinProfiles() {
+    pg::Execute(
+        "WITH mark AS MATERIALIZED (SELECT s.*, i.profile_id FROM cdp.identity_separation s JOIN cdp.identifier i USING (identifier_id)),"
+        " lifted AS MATERIALIZED (SELECT profile_id, separation_id, nextval('cdp.identity_separation_id_seq') AS part FROM"
+        "            (SELECT profile_id, separation_id FROM mark GROUP BY 1, 2 HAVING count(DISTINCT part) > 1) b)"
+        " UPDATE cdp.identity_separation s SET part = l.part FROM mark m JOIN lifted l USING (profile_id, separation_id)"
+        " WHERE s.identifier_id = m.identifier_id AND s.separation_id = m.separation_id");
+}
+
 }  // namespace cdp::identity

@@ -26,5 +26,7 @@ void Separate(std::span<const Parted> identifiers);
 /// Somebody says that two profiles are one person: nothing separates them any more, but whatever was separated from
 /// either is separated from both.
 void LiftSeparations(int64 profile_a, int64 profile_b);
+/// The same wherever a profile has come to be on several sides of a separation. Reads all separations.
+void LiftWithinProfiles();
 
 }  // namespace cdp::identity
