@@ -147,14 +147,20 @@ void Replay::TakeEvent(const collect::InboxMessage& message, int64 event_id, int
         for (auto candidate = apart; candidate != candidates.end(); ++candidate) linked.push_back(candidate->identifier);
         std::erase(linked, own);
     }
+    // What the message was found to carry before stays seen, whether it is joined now or not.
+    const size_t joined_now = linked.size();
+    size_t before = 0;
+    for (const int64 id : linked_ids) {
+        const int place = PlaceOf(id);
+        if (place < 0) continue;
+        if (std::find(linked.begin(), linked.begin() + static_cast<std::ptrdiff_t>(joined_now), place) != linked.begin() + static_cast<std::ptrdiff_t>(joined_now))
+            ++before;
+        else
+            linked.push_back(place);
+    }
     for (const int identifier : linked) See(identifier, message.occurred_at);
     if (own >= 0) See(own, message.occurred_at);
-
-    std::vector<int64> before(linked_ids.begin(), linked_ids.end()), now;
-    for (const int identifier : linked) now.push_back(identifiers_[identifier].identifier_id);
-    std::sort(before.begin(), before.end());
-    std::sort(now.begin(), now.end());
-    if (before != now) relinked({event_id, message.occurred_at, identifier_id, std::move(linked)});
+    if (before < joined_now) relinked({event_id, message.occurred_at, identifier_id, std::move(linked)});
 }
 
 void Replay::Take(const pg::Rows& rows, const std::function<void(const Relinked&)>& relinked) {

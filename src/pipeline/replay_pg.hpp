@@ -30,15 +30,15 @@ public:
         int64 event_id, at;  // 0: made by a rule
         std::string message_id;
     };
-    /// An event whose other identifiers are not those that it has.
+    /// An event that carries identifiers which it was not known to carry.
     struct Relinked {
         int64 event_id, occurred_at, identifier_id;
-        std::vector<int> linked;  // strongest first
+        std::vector<int> linked;  // all of them: those joined now, strongest first, then those joined before
     };
 
     explicit Replay(const identity::Rules& rules) : rules_(rules) {}
 
-    /// Replays everything. `relinked` is called for events whose linked_ids change, as they come.
+    /// Replays everything. `relinked` is called for events whose linked_ids grow, as they come.
     void Run(const std::function<void(const Relinked&)>& relinked);
 
     /// The known ones first, by identifier_id.

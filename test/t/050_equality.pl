@@ -19,6 +19,8 @@ my @events = ('Order', 'View', 'Login', 'Refund');
 my %limit = (user_id => 1, email => 5, device_id => 20, anonymous_id => 100);
 my %priority = (user_id => 1, email => 2, device_id => 4, anonymous_id => 5);
 
+my $groups_sql = q{SELECT string_agg(type || ':' || value, ' ' ORDER BY (type || ':' || value) COLLATE "C") FROM cdp.identifier GROUP BY profile_id};
+
 sub pick { return $_[int(rand(@_))] }
 
 # One random message, as a hash of what matters to the reference and the SQL values of an inbox row.
@@ -273,7 +275,48 @@ my @traits = (
 	q{SELECT cdp.create_segment('known', $$cdp.has_identifier('user_id')$$)},
 	q{SELECT cdp.create_segment('good', $$cdp.in_segment('buyers') AND revenue > 20 AND NOT cdp.in_segment('known') OR plan = 'pro'$$)});
 
-my $groups_sql = q{SELECT string_agg(type || ':' || value, ' ' ORDER BY (type || ':' || value) COLLATE "C") FROM cdp.identifier GROUP BY profile_id};
+# What apply_identity_rules leaves is what rebuild gives, and nothing more to do; the preview said the same.
+sub rules_are_applied
+{
+	my ($db, $when) = @_;
+	my $changes = q{SELECT change, array_length(profiles, 1), number FROM cdp.%s() WHERE change <> 'split' ORDER BY 1, 2, 3};
+	my $preview = $node->safe_psql($db, sprintf($changes, 'preview_identity_rules'));
+	is($node->safe_psql($db, sprintf($changes, 'apply_identity_rules')), $preview, "$when: the preview says what is done");
+	rebuild_is_zero($db, $when);
+	plain_sql_agrees($db, $when);
+	is($node->safe_psql($db, 'SELECT * FROM cdp.preview_identity_rules()'), '', "$when: once");
+}
+
+# Rules that change are as if they had always held: the same people as where they did.
+sub changed_rules_are_equal
+{
+	my $round = shift;
+	my $people = pick(5, 30, 80);
+	my @messages = map { message($_, $people) } 1 .. pick(150, 400);
+	my $rules = pick(
+		q{SELECT cdp.alter_identifier_type('user_id', max_per_profile => 2); SELECT cdp.block_identifier('device_id', '.')},
+		q{SELECT cdp.alter_identifier_type('email', 1, 2); SELECT cdp.alter_identifier_type('anonymous_id', max_per_profile => 1)},
+		q{SELECT cdp.create_identifier_type('sku', 3, 4, 'lower', '{properties.sku}'); SELECT cdp.alter_identifier_type('user_id', 3, 0); SELECT cdp.block_identifier('*', '[35]$')});
+	for my $db ("before_$round", "after_$round")
+	{
+		$node->safe_psql('postgres', "CREATE DATABASE $db");
+		$node->safe_psql($db, "SET client_min_messages = warning; CREATE EXTENSION cdp; " . join(';', @traits));
+		$node->safe_psql($db, $rules) if $db =~ /before/;
+		$node->safe_psql($db, insert_sql(@messages) . 'SELECT cdp.process()');
+		is($node->safe_psql($db, 'SELECT * FROM cdp.preview_identity_rules()'), '', "$db: as long as rules do not change nothing would");
+	}
+	$node->safe_psql("after_$round", $rules);
+	rules_are_applied("after_$round", "after_$round");
+	# Who was known before stays known: those that no message would make known now are left out.
+	my %expected = map { map { $_ => 1 } split / / } split /\n/, $node->safe_psql("before_$round", $groups_sql);
+	my $groups = sub { join "\n", sort grep { $_ } map { join ' ', grep { $expected{$_} } split / / } split /\n/, $node->safe_psql($_[0], $groups_sql) };
+	is($groups->("after_$round"), $groups->("before_$round"), "round $round: who is who after changed rules as if they had always held");
+	$node->safe_psql($_, insert_sql(map { message($_ + 10000, $people) } 1 .. 50) . 'SELECT cdp.process()') for "after_$round";
+	rebuild_is_zero("after_$round", "after_$round: and messages afterwards");
+	is($node->safe_psql("after_$round", 'SELECT * FROM cdp.preview_identity_rules()'), '', "after_$round: they go by the same rules");
+	$node->safe_psql('postgres', "DROP DATABASE ${_}_$round") for 'before', 'after';
+}
+
 
 # People are taken apart and joined by hand between the messages.
 sub taken_apart_is_equal
@@ -301,11 +344,15 @@ sub taken_apart_is_equal
 		is(join("\n", sort split(/\n/, $node->safe_psql($db, $groups_sql))), reference_by_hand(@steps), "$db: who is who after taking apart and joining, by the reference");
 		is($node->safe_psql($db, q{SELECT count(*) FROM cdp.profile_alias a JOIN cdp.identifier i USING (identifier_id) WHERE a.profile_id <> i.profile_id}), 0,
 			"$db: ids that were merged away mean whoever has their oldest identifier");
+		$node->safe_psql($db, q{SELECT cdp.alter_identifier_type('email', max_per_profile => 2), cdp.block_identifier('anonymous_id', '7$')}) if $db =~ /many/;
+		rules_are_applied($db, "$db, changed rules after taking apart") if $db =~ /many/;
 		is($node->safe_psql($db, q{SELECT count(*) FROM cdp.profile_alias a LEFT JOIN cdp.profile p USING (profile_id) WHERE p.profile_id IS NULL}), 0, "$db: somebody");
 	}
 	my $content = q{SELECT to_jsonb(p) - 'state', (SELECT string_agg(s.name, ',' ORDER BY s.name) FROM cdp.segment_member m JOIN cdp.segment s USING (segment_id) WHERE m.profile_id = p.profile_id),
 		(SELECT string_agg(group_id || since, ',' ORDER BY group_id) FROM cdp.account_member a WHERE a.profile_id = p.profile_id),
 		(SELECT string_agg(alias_id::text, ',' ORDER BY alias_id) FROM cdp.profile_alias a WHERE a.profile_id = p.profile_id) FROM cdp.profile p ORDER BY profile_id};
+	$node->safe_psql("hands_one_$round", q{SELECT cdp.alter_identifier_type('email', max_per_profile => 2), cdp.block_identifier('anonymous_id', '7$')});
+	rules_are_applied("hands_one_$round", "hands_one_$round, changed rules after taking apart");
 	is($node->safe_psql("hands_one_$round", $content), $node->safe_psql("hands_many_$round", $content), "round $round: the cutting into batches changes nothing of it");
 	$node->safe_psql('postgres', "DROP DATABASE hands_${_}_$round") for 'one', 'many';
 }
@@ -370,6 +417,7 @@ for my $round (1 .. $rounds)
 	rebuild_is_zero($db, "$db after damage and repair");
 	plain_sql_agrees($db, "$db after damage and repair");
 	taken_apart_is_equal($round);
+	changed_rules_are_equal($round);
 	$node->safe_psql('postgres', "DROP DATABASE one_$round; ");
 	$node->safe_psql('postgres', "DROP DATABASE many_$round; ");
 }
