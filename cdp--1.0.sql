@@ -240,7 +240,7 @@ CREATE TABLE cdp.identifier (
 CREATE UNIQUE INDEX identifier_value_type ON cdp.identifier (value, type);
 CREATE INDEX identifier_profile_id ON cdp.identifier (profile_id);
 COMMENT ON TABLE cdp.identifier IS
-    'Every identifier that ever identified somebody, normalised, and whom. Seen: by occurred_at of the messages that carried it.';
+    'Every identifier that ever identified somebody, normalised, and whom. Seen: by occurred_at of the messages that carried it; infinity and -infinity: by none yet.';
 
 CREATE SEQUENCE cdp.identity_link_id_seq;
 CREATE TABLE cdp.identity_link (
@@ -1441,7 +1441,7 @@ CREATE FUNCTION cdp.check_replication_slots(OUT ok boolean, OUT detail text) RET
                 FROM pg_replication_slots WHERE database = current_database() AND slot_type = 'logical') r) s
 $$;
 COMMENT ON FUNCTION cdp.check_replication_slots() IS 'Internal, for cdp.check().';
--- changing_rules_doors.sql: what identity rules that change would do, and doing it.
+-- changing_rules_doors.sql: what identity rules that change would do, and doing it; importing links.
 
 CREATE FUNCTION cdp.propose_identity_rules(types jsonb, blocked jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE
@@ -1489,6 +1489,14 @@ CREATE FUNCTION cdp.apply_identity_rules(OUT change text, OUT profile_id bigint,
 COMMENT ON FUNCTION cdp.apply_identity_rules() IS
     'Makes everybody who they were if the rules had always been those of now: all kept events again, in their order, with links by hand and matches, and what was taken back and taken apart. A profile_id stays with the profile''s strongest identifier. Returns what changed, as cdp.preview_identity_rules does. Keeps the pipeline waiting meanwhile.';
 REVOKE ALL ON FUNCTION cdp.apply_identity_rules() FROM PUBLIC;
+
+CREATE FUNCTION cdp.import_links(relation regclass, reason text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_import_links';
+COMMENT ON FUNCTION cdp.import_links(regclass, text) IS
+    'Joins pairs of identifiers, all at once: each row of a table or view with the columns type_a, value_a, type_b, value_b, in its order, as a message that carries the two would, subject to limits and separations. Returns how many links were made; a NOTICE says how many rows were left out. Keeps all identifiers in memory, and the pipeline waiting, meanwhile.';
+REVOKE ALL ON FUNCTION cdp.import_links(regclass, text) FROM PUBLIC;
 -- identity_doors.sql: configuring identifier types, finding people, merging them by hand.
 
 CREATE FUNCTION cdp.resolve(type text, value text) RETURNS bigint
@@ -1698,7 +1706,7 @@ GRANT EXECUTE ON FUNCTION cdp.explain_merge(text, text, text, text) TO cdp_pii;
 CREATE VIEW cdp.suspicious_profile AS
     WITH counted AS (
         SELECT i.profile_id, i.type, count(*) AS identifiers,
-               count(*) FILTER (WHERE i.first_seen_at > now() - interval '7 days') AS recent
+               count(*) FILTER (WHERE i.first_seen_at > now() - interval '7 days' AND i.first_seen_at < 'infinity') AS recent
         FROM cdp.identifier i GROUP BY i.profile_id, i.type),
     person AS (
         SELECT c.profile_id, sum(c.identifiers)::bigint AS identifiers, sum(c.recent)::bigint AS recent,

@@ -1,4 +1,4 @@
--- changing_rules_doors.sql: what identity rules that change would do, and doing it.
+-- changing_rules_doors.sql: what identity rules that change would do, and doing it; importing links.
 
 CREATE FUNCTION cdp.propose_identity_rules(types jsonb, blocked jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE
@@ -46,3 +46,11 @@ CREATE FUNCTION cdp.apply_identity_rules(OUT change text, OUT profile_id bigint,
 COMMENT ON FUNCTION cdp.apply_identity_rules() IS
     'Makes everybody who they were if the rules had always been those of now: all kept events again, in their order, with links by hand and matches, and what was taken back and taken apart. A profile_id stays with the profile''s strongest identifier. Returns what changed, as cdp.preview_identity_rules does. Keeps the pipeline waiting meanwhile.';
 REVOKE ALL ON FUNCTION cdp.apply_identity_rules() FROM PUBLIC;
+
+CREATE FUNCTION cdp.import_links(relation regclass, reason text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_import_links';
+COMMENT ON FUNCTION cdp.import_links(regclass, text) IS
+    'Joins pairs of identifiers, all at once: each row of a table or view with the columns type_a, value_a, type_b, value_b, in its order, as a message that carries the two would, subject to limits and separations. Returns how many links were made; a NOTICE says how many rows were left out. Keeps all identifiers in memory, and the pipeline waiting, meanwhile.';
+REVOKE ALL ON FUNCTION cdp.import_links(regclass, text) FROM PUBLIC;

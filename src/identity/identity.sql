@@ -58,7 +58,7 @@ CREATE TABLE cdp.identifier (
 CREATE UNIQUE INDEX identifier_value_type ON cdp.identifier (value, type);
 CREATE INDEX identifier_profile_id ON cdp.identifier (profile_id);
 COMMENT ON TABLE cdp.identifier IS
-    'Every identifier that ever identified somebody, normalised, and whom. Seen: by occurred_at of the messages that carried it.';
+    'Every identifier that ever identified somebody, normalised, and whom. Seen: by occurred_at of the messages that carried it; infinity and -infinity: by none yet.';
 
 CREATE SEQUENCE cdp.identity_link_id_seq;
 CREATE TABLE cdp.identity_link (

@@ -55,7 +55,7 @@ GRANT EXECUTE ON FUNCTION cdp.explain_merge(text, text, text, text) TO cdp_pii;
 CREATE VIEW cdp.suspicious_profile AS
     WITH counted AS (
         SELECT i.profile_id, i.type, count(*) AS identifiers,
-               count(*) FILTER (WHERE i.first_seen_at > now() - interval '7 days') AS recent
+               count(*) FILTER (WHERE i.first_seen_at > now() - interval '7 days' AND i.first_seen_at < 'infinity') AS recent
         FROM cdp.identifier i GROUP BY i.profile_id, i.type),
     person AS (
         SELECT c.profile_id, sum(c.identifiers)::bigint AS identifiers, sum(c.recent)::bigint AS recent,

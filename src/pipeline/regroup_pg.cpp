@@ -139,4 +139,25 @@ void Regroup(Definitions& definitions, const Regrouping& regrouping) {
     }
 }
 
+void Introduce(Definitions& definitions, const std::vector<int64>& people, const std::function<int64(size_t, size_t)>& count, const char* cause) {
+    const auto rules = definitions.rules.limits();
+    pg::Scratch memory;
+    for (size_t begin = 0; begin < people.size(); begin += kPeopleAtATime) {
+        poll_stop();
+        const size_t end = std::min(people.size(), begin + kPeopleAtATime);
+        const pg::Scratch::Use use(memory);
+        {
+            profile::People made(*definitions.traits);
+            made.StartOver(std::span(people).subspan(begin, end - begin));
+            for (size_t i = begin; i < end; ++i)
+                for (size_t type = 0; type < rules.size(); ++type)
+                    if (const int64 n = count(i, type); n != 0) made.AtPlace(i - begin).state().SetIdentifierCount(rules[type].type_id, n);
+            auto touched = made.TouchedAfresh(cause);
+            for (auto& t : touched) t.person->Finish();
+            WritePeople(definitions, made, touched, false);
+        }
+        memory.Reset();
+    }
+}
+
 }  // namespace cdp::pipeline

@@ -2,6 +2,8 @@
 // a merge: what was taken apart, and rules that changed.
 #pragma once
 
+#include <functional>
+
 #include "pipeline/definitions_pg.hpp"
 
 namespace cdp::pipeline {
@@ -24,5 +26,9 @@ struct Regrouping {
 /// Moves the identifiers, and works out everybody concerned afresh: profiles, accounts' members, segments,
 /// destinations, what old ids mean. Reads their events and nobody else's. Needs an open Spi and the lock.
 void Regroup(Definitions& definitions, const Regrouping& regrouping);
+
+/// Makes people of whom nothing is known but their identifiers: `people` are ids, ascending, `count(i, type)` how many
+/// identifiers of each type the i-th has.
+void Introduce(Definitions& definitions, const std::vector<int64>& people, const std::function<int64(size_t i, size_t type)>& count, const char* cause);
 
 }  // namespace cdp::pipeline
