@@ -10,6 +10,9 @@ OBJS = $(SOURCES:.cpp=.o)
 PG_CXXFLAGS = -std=c++20 -Wall -Wextra -Wno-register -Wno-unused-parameter -Wno-sign-compare \
               -Wno-missing-field-initializers -MMD -MP
 PG_CPPFLAGS = -I$(srcdir)/src
+ifdef ASSERTS  # those in PostgreSQL's headers, and ours, whatever the server was built with
+PG_CPPFLAGS += -DUSE_ASSERT_CHECKING
+endif
 SHLIB_LINK = -lstdc++ -lphonenumber -lxxhash -Wl,--version-script=$(srcdir)/cdp.map
 EXTRA_CLEAN = $(SOURCES:.cpp=.d)
 override with_llvm := no

@@ -96,10 +96,47 @@ COMMENT ON FUNCTION cdp.is_pending(xid8, bigint) IS
     'Internal: whether the inbox row with this transaction and id is still to be processed.';
 REVOKE ALL ON FUNCTION cdp.is_pending(xid8, bigint) FROM PUBLIC;
 
-SELECT pg_extension_config_dump('cdp.inbox_0', 'WHERE cdp.is_pending(inbox_xid, inbox_id)');
-SELECT pg_extension_config_dump('cdp.inbox_1', 'WHERE cdp.is_pending(inbox_xid, inbox_id)');
-SELECT pg_extension_config_dump('cdp.inbox_2', 'WHERE cdp.is_pending(inbox_xid, inbox_id)');
-SELECT pg_extension_config_dump('cdp.inbox_3', 'WHERE cdp.is_pending(inbox_xid, inbox_id)');
+-- What a dump holds of the inbox: what is pending, in the order of insertion. Were the partitions dumped, each would be
+-- restored by a transaction of its own, in any order, and messages are taken in the order of their transactions.
+CREATE TABLE cdp.inbox_dump (
+    message_id   text,
+    type         text,
+    source       text,
+    user_id      text,
+    anonymous_id text,
+    previous_id  text,
+    group_id     text,
+    event        text,
+    properties   jsonb,
+    traits       jsonb,
+    context      jsonb,
+    occurred_at  timestamptz,
+    sent_at      timestamptz,
+    received_at  timestamptz,
+    inbox_id     bigint
+);
+COMMENT ON TABLE cdp.inbox_dump IS
+    'Internal, always empty: pg_dump reads the pending messages of cdp.inbox as if they were here, and what is restored into it goes there.';
+
+CREATE FUNCTION cdp.restore_to_inbox() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    INSERT INTO cdp.inbox (message_id, type, source, user_id, anonymous_id, previous_id, group_id, event, properties, traits, context,
+                           occurred_at, sent_at, received_at, inbox_id)
+    SELECT NEW.*;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION cdp.restore_to_inbox() IS 'Internal: lets pg_restore put the pending messages of the dump into cdp.inbox.';
+REVOKE ALL ON FUNCTION cdp.restore_to_inbox() FROM PUBLIC;
+CREATE TRIGGER restore_to_inbox BEFORE INSERT ON cdp.inbox_dump
+    FOR EACH ROW EXECUTE FUNCTION cdp.restore_to_inbox();
+
+SELECT pg_extension_config_dump('cdp.inbox_dump', $$WHERE false UNION ALL
+    SELECT message_id, type, source, user_id, anonymous_id, previous_id, group_id, event, properties, traits, context,
+           occurred_at, sent_at, received_at, inbox_id
+    FROM cdp.inbox WHERE cdp.is_pending(inbox_xid, inbox_id) ORDER BY inbox_id$$);
 SELECT pg_extension_config_dump('cdp.inbox_id_seq', '');
 
 -- The kept events -----------------------------------------------------------------------------------------------
@@ -165,7 +202,7 @@ CREATE TABLE cdp.message_key_run (
     fences       bytea NOT NULL
 );
 COMMENT ON TABLE cdp.message_key_run IS
-    'Internal: sorted runs of message keys. filter: a Bloom filter; fences: the first 8 bytes of each chunk''s first key.';
+    'Internal: sorted runs of message keys; key_count 0: one that is being merged. filter: a Bloom filter; fences: the first 8 bytes of each chunk''s first key.';
 
 CREATE TABLE cdp.message_key_chunk (
     run_id   bigint NOT NULL,
@@ -313,6 +350,8 @@ COMMENT ON TABLE cdp.profile_alias IS
     'Profile ids that were merged away: alias_id now means profile_id.';
 COMMENT ON COLUMN cdp.profile_alias.identifier_id IS
     'The oldest identifier of the profile that was merged away. Whoever has it is who alias_id means, when people are taken apart.';
+COMMENT ON COLUMN cdp.profile_alias.reason IS
+    'Why it was merged away: message, or as cdp.merge_profiles was told (manual if nothing).';
 
 SELECT pg_extension_config_dump('cdp.identifier_type', '');
 SELECT pg_extension_config_dump('cdp.identifier_type_id_seq', '');
@@ -358,8 +397,11 @@ CREATE TABLE cdp.trait (
     sources      text[],
     owner        name NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
-    personal     boolean
+    personal     boolean,
+    problem      text
 );
+COMMENT ON COLUMN cdp.trait.problem IS
+    'Why the trait stands still: its filter failed, and no event counts for it since. NULL: it is kept. cdp.rebuild(true) computes it afresh.';
 COMMENT ON COLUMN cdp.trait.personal IS
     'Whether it is personal data; NULL: its name and path decide. Set it with cdp.set_personal.';
 COMMENT ON TABLE cdp.trait IS
@@ -410,9 +452,12 @@ CREATE TABLE cdp.segment (
     refresh      interval,
     filled_epoch bigint NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
-    altered_at   timestamptz
+    altered_at   timestamptz,
+    problem      text
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE cdp.segment IS 'The segments: an SQL condition over cdp.profile each, and how many people meet it now.';
+COMMENT ON COLUMN cdp.segment.problem IS
+    'Why the segment stands still: its definition failed, and its members stay as they were then. NULL: it is kept. cdp.alter_segment and cdp.rebuild(true) compute it afresh.';
 COMMENT ON COLUMN cdp.segment.filled_epoch IS 'Internal: when membership was last computed for everybody; states older than that do not know it.';
 
 CREATE TABLE cdp.segment_member (
@@ -827,7 +872,7 @@ CREATE FUNCTION cdp.check_definitions() RETURNS void
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_check_definitions';
 COMMENT ON FUNCTION cdp.check_definitions() IS
-    'Internal: reads all definitions of identifier types, traits and segments as the pipeline does, and raises what keeps it from running.';
+    'Internal: reads all definitions of identifier types, traits and segments as the pipeline does, and raises what keeps it from running, or one of them from being kept current, unless that is known.';
 
 CREATE FUNCTION cdp.library_version() RETURNS text
     LANGUAGE c IMMUTABLE PARALLEL SAFE
@@ -1334,13 +1379,23 @@ CREATE FUNCTION cdp.check_segment_definitions(OUT ok boolean, OUT detail text) R
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
     AS $$
+DECLARE
+    problems text;
 BEGIN
-    PERFORM cdp.check_definitions();
-    ok := true;
-    SELECT format('%s traits and %s segments are well defined', (SELECT count(*) FROM cdp.trait), (SELECT count(*) FROM cdp.segment)) INTO detail;
+    SELECT string_agg(format('%s "%s" stands still: %s', s.kind, s.name, s.problem), '; ' ORDER BY s.kind, s.name)
+      INTO problems
+      FROM (SELECT 'trait', t.name, t.problem FROM cdp.trait t UNION ALL SELECT 'segment', g.name, g.problem FROM cdp.segment g) s (kind, name, problem)
+     WHERE s.problem IS NOT NULL;
+    ok := problems IS NULL;
+    IF ok THEN
+        SELECT format('%s traits and %s segments are well defined', (SELECT count(*) FROM cdp.trait), (SELECT count(*) FROM cdp.segment)) INTO detail;
+        PERFORM cdp.check_definitions();
+    ELSE
+        detail := problems || '; remove the cause, then call cdp.rebuild(true)';
+    END IF;
 EXCEPTION WHEN OTHERS THEN
     ok := false;
-    detail := SQLERRM || ': nothing is processed until that is put right';
+    detail := SQLERRM;
 END $$;
 COMMENT ON FUNCTION cdp.check_segment_definitions() IS 'Internal, for cdp.check().';
 
@@ -1532,11 +1587,11 @@ BEGIN
     -- A type that was dropped comes back: identifiers of it may still be there.
     UPDATE cdp.identifier_type t
        SET priority = create_identifier_type.priority, max_per_profile = create_identifier_type.max_per_profile,
-           normalizer = create_identifier_type.normalizer, paths = create_identifier_type.paths, dropped_at = NULL
+           normalizer = create_identifier_type.normalizer, paths = coalesce(create_identifier_type.paths, '{}'), dropped_at = NULL
      WHERE t.name = create_identifier_type.name;
     IF NOT FOUND THEN
         INSERT INTO cdp.identifier_type (type_id, name, priority, max_per_profile, normalizer, paths)
-        VALUES (nextval('cdp.identifier_type_id_seq'), name, priority, max_per_profile, normalizer, paths);
+        VALUES (nextval('cdp.identifier_type_id_seq'), name, priority, max_per_profile, normalizer, coalesce(paths, '{}'));
     END IF;
     PERFORM cdp.refresh_views();  -- what identifies is personal
     PERFORM cdp.touch_configuration();
@@ -1741,7 +1796,7 @@ CREATE FUNCTION cdp.rebuild(repair boolean DEFAULT false, OUT table_name text, O
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_rebuild';
 COMMENT ON FUNCTION cdp.rebuild(boolean) IS
-    'Computes all derived state afresh from events, links and definitions, beside the live one, and reports how many rows of each table differ. With repair, puts the fresh one in place. Keeps the pipeline waiting meanwhile.';
+    'Computes all derived state afresh from events, links and definitions, beside the live one, and reports how many rows of each table differ; NULL where that cannot be computed. With repair, puts the fresh one in place. Keeps the pipeline waiting meanwhile.';
 REVOKE ALL ON FUNCTION cdp.rebuild(boolean) FROM PUBLIC;
 -- status_doors.sql: the worker, waiting for it, and how things stand.
 
@@ -1954,7 +2009,7 @@ CREATE FUNCTION cdp.explain_segment(name text, profile_id bigint, OUT condition 
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_explain_segment';
 COMMENT ON FUNCTION cdp.explain_segment(text, bigint) IS
-    'Why a person is in a segment or not: its condition part by part (split at AND, OR and NOT), with the values it reads; last the whole.';
+    'Why a person is in a segment or not: its condition part by part (split at AND, OR and NOT), with the values it reads; last the whole. Where a part fails by itself, holds is NULL and value says why.';
 
 REVOKE ALL ON FUNCTION cdp.in_segment(text), cdp.has_identifier(text), cdp.create_segment(text, text, text, interval),
     cdp.alter_segment(text, text), cdp.drop_segment(text), cdp.preview_segment(text), cdp.explain_segment(text, bigint) FROM PUBLIC;

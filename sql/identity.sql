@@ -1,6 +1,6 @@
 -- sql/identity.sql: who is who: limits, shared devices, merges, types that change.
 SELECT current_database() AS main \gset
-CREATE DATABASE cdp_regress_identity;
+CREATE DATABASE cdp_regress_identity ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0;
 \c cdp_regress_identity
 SET client_min_messages = warning;
 CREATE EXTENSION cdp;
@@ -51,7 +51,17 @@ SELECT cdp.resolve('user_id', 'ann') = cdp.resolve('user_id', 'carl') AS one;
 SELECT cause, reason FROM cdp.identity_link WHERE cause = 'manual';
 SELECT table_name FROM cdp.rebuild() WHERE differing <> 0;
 
+SELECT alias_id, profile_id, reason FROM cdp.profile_alias ORDER BY 1;
+
+-- White space that is not ASCII's is blank too, and goes from around an e-mail.
+INSERT INTO cdp.inbox (message_id, user_id, anonymous_id, event) VALUES ('blank-1', U&'\00a0', U&'\3000', 'E');
+SELECT cdp.identify(NULL, jsonb_build_object('email', U&'\00a0Nora@Shop.Example\2003')) IS NOT NULL AS sent;
+SELECT cdp.flush();
+SELECT reason FROM cdp.rejected_message WHERE message ->> 'message_id' = 'blank-1';
+SELECT value FROM cdp.identifier WHERE value ~ 'nora';
+
 -- What is refused, and how.
+SELECT cdp.create_identifier_type('no_paths', 7, paths => NULL);
 SELECT cdp.merge_profiles(1, 4711, NULL);
 SELECT cdp.create_identifier_type('loyalty', 1);
 SELECT cdp.create_identifier_type('tax id', 1);

@@ -204,6 +204,13 @@ SELECT type, source, occurred_at, received_at FROM arrived WHERE message_id = 'p
 SELECT message, reason, detail, from_inbox FROM cdp.rejected_message ORDER BY rejection_id;
 ROLLBACK;
 
+-- The size that counts is that of the JSON, however much more it is as jsonb: 15,000 digits are 30 KB.
+BEGIN;
+SELECT cdp.ingest(jsonb_build_object('type', 'track', 'userId', 'u1', 'event', 'e', 'messageId', 'size-' || n,
+                                     'properties', jsonb_build_object('digits', (SELECT jsonb_agg(i % 10) FROM generate_series(1, n) i))))
+FROM unnest('{15000, 17000}'::int[]) n;
+ROLLBACK;
+
 -- A sender needs no other right than to call it, and gets no other.
 BEGIN;
 SET LOCAL ROLE cdp_ingest;

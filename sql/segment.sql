@@ -46,13 +46,21 @@ SELECT * FROM cdp.alter_segment('buyers', 'orders >= 3');
 SELECT name, size FROM cdp.segment ORDER BY 1;
 SELECT table_name FROM cdp.rebuild() WHERE differing <> 0;
 
+-- Written in other ways.
+SELECT cdp.create_segment('by_name', $$cdp.has_identifier(type => 'email') AND cdp.in_segment(name => E'buyers')$$);
+SELECT cdp.drop_segment('by_name');
+
 -- What is refused, and where it is wrong.
+SELECT cdp.create_segment('bad', '*');
+SELECT cdp.create_segment('bad', 'orders > 1 AND cdp.has_identifier(''emial'')');
 SELECT cdp.create_segment('bad', 'ltv > 100 and orders >= 2');
 SELECT cdp.create_segment('bad', 'orders + 1');
 SELECT cdp.create_segment('bad', 'revenue > random()');
 SELECT cdp.create_segment('bad', 'orders > 1; DROP TABLE cdp.event');
 SELECT cdp.create_segment('bad', 'nope(orders)');
 SELECT cdp.create_segment('bad', 'last_seen_at > now()');
+SELECT cdp.create_segment('bad', $$last_seen_at > 'Today 12:00'$$);
+SELECT cdp.create_segment('bad', $$orders > 0 OR first_seen_at > timestamptz 'now'$$);
 SELECT cdp.create_segment('bad', 'EXISTS (SELECT 1)');
 SELECT cdp.create_segment('bad', $$cdp.in_segment('nope')$$);
 SELECT cdp.create_segment('buyers', 'true');

@@ -4,6 +4,7 @@
 #include "pg/expression.hpp"
 #include "pg/json.hpp"
 #include "pg/probes.hpp"
+#include "pg/standing.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"
@@ -47,7 +48,7 @@ void StandStill(const Definition& definition, const pg::Failure& failure) {
     });
 }
 
-/// Runs `work` so that a failure that lies in the destination's definition does no harm. Whether it succeeded.
+/// Runs `work` so that a failure that lies in the destination does no harm. Whether it succeeded.
 template <class F>
 bool Attempt(const Destination& destination, F&& work) {
     pg::Failure failure;
@@ -58,7 +59,7 @@ bool Attempt(const Destination& destination, F&& work) {
         return true;
     } catch (const std::exception& error) {
         failure = pg::Describe(error);
-        if (!IsOfDefinition(failure)) throw;
+        if (!pg::MayBlameDefinition(failure.sqlstate)) throw;
     }
     if (!destination.definition().stands_still) StandStill(destination.definition(), failure);
     return false;
@@ -322,7 +323,7 @@ std::vector<Destinations::Difference> Destinations::Compare(bool repair) {
             if (repair) attempt.Commit();
         } catch (const std::exception& error) {
             failure = pg::Describe(error);
-            if (!IsOfDefinition(failure)) throw;
+            if (!pg::MayBlameDefinition(failure.sqlstate)) throw;
         }
         if (!difference.differing) StandStill(definition, failure);
         if (repair && difference.differing && definition.stands_still) {

@@ -76,10 +76,47 @@ COMMENT ON FUNCTION cdp.is_pending(xid8, bigint) IS
     'Internal: whether the inbox row with this transaction and id is still to be processed.';
 REVOKE ALL ON FUNCTION cdp.is_pending(xid8, bigint) FROM PUBLIC;
 
-SELECT pg_extension_config_dump('cdp.inbox_0', 'WHERE cdp.is_pending(inbox_xid, inbox_id)');
-SELECT pg_extension_config_dump('cdp.inbox_1', 'WHERE cdp.is_pending(inbox_xid, inbox_id)');
-SELECT pg_extension_config_dump('cdp.inbox_2', 'WHERE cdp.is_pending(inbox_xid, inbox_id)');
-SELECT pg_extension_config_dump('cdp.inbox_3', 'WHERE cdp.is_pending(inbox_xid, inbox_id)');
+-- What a dump holds of the inbox: what is pending, in the order of insertion. Were the partitions dumped, each would be
+-- restored by a transaction of its own, in any order, and messages are taken in the order of their transactions.
+CREATE TABLE cdp.inbox_dump (
+    message_id   text,
+    type         text,
+    source       text,
+    user_id      text,
+    anonymous_id text,
+    previous_id  text,
+    group_id     text,
+    event        text,
+    properties   jsonb,
+    traits       jsonb,
+    context      jsonb,
+    occurred_at  timestamptz,
+    sent_at      timestamptz,
+    received_at  timestamptz,
+    inbox_id     bigint
+);
+COMMENT ON TABLE cdp.inbox_dump IS
+    'Internal, always empty: pg_dump reads the pending messages of cdp.inbox as if they were here, and what is restored into it goes there.';
+
+CREATE FUNCTION cdp.restore_to_inbox() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    INSERT INTO cdp.inbox (message_id, type, source, user_id, anonymous_id, previous_id, group_id, event, properties, traits, context,
+                           occurred_at, sent_at, received_at, inbox_id)
+    SELECT NEW.*;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION cdp.restore_to_inbox() IS 'Internal: lets pg_restore put the pending messages of the dump into cdp.inbox.';
+REVOKE ALL ON FUNCTION cdp.restore_to_inbox() FROM PUBLIC;
+CREATE TRIGGER restore_to_inbox BEFORE INSERT ON cdp.inbox_dump
+    FOR EACH ROW EXECUTE FUNCTION cdp.restore_to_inbox();
+
+SELECT pg_extension_config_dump('cdp.inbox_dump', $$WHERE false UNION ALL
+    SELECT message_id, type, source, user_id, anonymous_id, previous_id, group_id, event, properties, traits, context,
+           occurred_at, sent_at, received_at, inbox_id
+    FROM cdp.inbox WHERE cdp.is_pending(inbox_xid, inbox_id) ORDER BY inbox_id$$);
 SELECT pg_extension_config_dump('cdp.inbox_id_seq', '');
 
 -- The kept events -----------------------------------------------------------------------------------------------
@@ -145,7 +182,7 @@ CREATE TABLE cdp.message_key_run (
     fences       bytea NOT NULL
 );
 COMMENT ON TABLE cdp.message_key_run IS
-    'Internal: sorted runs of message keys. filter: a Bloom filter; fences: the first 8 bytes of each chunk''s first key.';
+    'Internal: sorted runs of message keys; key_count 0: one that is being merged. filter: a Bloom filter; fences: the first 8 bytes of each chunk''s first key.';
 
 CREATE TABLE cdp.message_key_chunk (
     run_id   bigint NOT NULL,

@@ -50,7 +50,7 @@ void MakePartition(int month) {
     pg::Execute("CREATE INDEX " + PartitionName(month) + "_identifier ON " + name + " (identifier_id, occurred_at)");
     pg::Execute("ALTER TABLE cdp.event ATTACH PARTITION " + name + " " + bounds);
     pg::Execute("GRANT SELECT ON " + name + " TO cdp_pii");
-    pg::Execute("GRANT ALL ON " + name + " TO cdp_admin");
+    pg::Execute("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES ON " + name + " TO cdp_admin");
 }
 
 }  // namespace

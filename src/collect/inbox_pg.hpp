@@ -15,6 +15,9 @@ struct InboxMessage : Message {
     int64 inbox_id;
 };
 
+/// Fills in the message's size. What it takes in memory.
+size_t CountBytes(InboxMessage* message);
+
 /// The columns of an inbox row as Read() selects them.
 enum InboxColumn {
     kMessageId, kType, kSource, kUserId, kAnonymousId, kPreviousId, kGroupId, kEvent, kProperties, kTraits,
@@ -27,6 +30,8 @@ struct Progress {
     std::optional<TransactionSnapshot> tick;
     uint64 tick_xid = 0;
     int64 tick_inbox_id = 0;
+
+    bool operator==(const Progress&) const = default;
 
     /// `read_only`: as the active snapshot sees it.
     static Progress Load(bool read_only = false);
@@ -58,8 +63,8 @@ private:
 
 /// How many messages are visible now and not processed.
 int64 Backlog();
-/// Whether one of the messages that `snapshot` sees is not processed yet, whatever the isolation level.
-bool AnyPending(const TransactionSnapshot& snapshot);
+/// Whether one of the messages that `snapshot` sees is still to be processed at `progress`, whatever the isolation level.
+bool AnyPending(const TransactionSnapshot& snapshot, const Progress& progress);
 /// This moment's snapshot; the current transaction counts as running. `read_only`: the active snapshot instead.
 TransactionSnapshot CurrentSnapshot(bool read_only = false);
 

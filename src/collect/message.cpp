@@ -16,10 +16,33 @@ std::optional<Refusal> TooLong(std::string_view field, std::string_view value, s
                    std::to_string(Characters(value)) + " characters; at most " + std::to_string(limit) + " are allowed"};
 }
 
+/// The length of the white space that `text` begins with: of one character, in UTF-8; 0 if it begins with none.
+size_t SpaceAhead(std::string_view text) {
+    if (text.empty()) return 0;
+    if (static_cast<unsigned char>(text[0]) < 0x80) return std::string_view(" \t\n\r\f\v").find(text[0]) != std::string_view::npos;
+    for (const std::string_view space : {"\u0085", "\u00a0", "\u1680", "\u2000", "\u2001", "\u2002", "\u2003", "\u2004", "\u2005",
+                                         "\u2006", "\u2007", "\u2008", "\u2009", "\u200a", "\u200b", "\u2028", "\u2029",
+                                         "\u202f", "\u205f", "\u3000", "\ufeff"})
+        if (text.starts_with(space)) return space.size();
+    return 0;
+}
+
 }  // namespace
 
 bool IsBlank(std::string_view text) {
-    return text.find_first_not_of(" \t\n\r\f\v") == std::string_view::npos;
+    while (const size_t space = SpaceAhead(text)) text.remove_prefix(space);
+    return text.empty();
+}
+
+std::string_view Trimmed(std::string_view text) {
+    while (const size_t space = SpaceAhead(text)) text.remove_prefix(space);
+    for (;;) {
+        size_t last = text.size();
+        while (last > 0 && (text[--last] & 0xc0) == 0x80) continue;
+        const size_t space = SpaceAhead(text.substr(last));
+        if (space == 0 || last + space != text.size()) return text;
+        text.remove_suffix(space);
+    }
 }
 
 size_t Characters(std::string_view text) {
@@ -36,6 +59,21 @@ std::string_view Beginning(std::string_view text, size_t characters) {
 size_t TextBytes(const Message& m) {
     return m.message_id.size() + m.type.size() + m.source.size() + m.user_id.size() + m.anonymous_id.size() +
            m.previous_id.size() + m.group_id.size() + m.event.size();
+}
+
+size_t CompactJsonBytes(std::string_view json) {
+    size_t bytes = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < json.size(); ++i) {
+        if (in_string && json[i] == '\\' && i + 1 < json.size()) {
+            bytes += 2;
+            ++i;
+            continue;
+        }
+        if (json[i] == '"') in_string = !in_string;
+        bytes += in_string || (json[i] != ' ' && json[i] != '\n' && json[i] != '\t' && json[i] != '\r');
+    }
+    return bytes;
 }
 
 Refusal NoIdentifier() { return {"no identifier", "all its identifiers are absent, blocked or of unknown types"}; }

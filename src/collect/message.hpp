@@ -11,7 +11,7 @@ namespace cdp::collect {
 
 inline constexpr size_t kLongestIdentifier = 200;            // characters
 inline constexpr size_t kLongestName = 500;                  // characters
-inline constexpr size_t kLargestMessage = 32 * 1024;         // bytes
+inline constexpr size_t kLargestMessage = 32 * 1024;         // bytes, as JSON or as jsonb, whichever is less
 inline constexpr int64_t kFarthestAhead = 86'400'000'000;    // microseconds: a day
 
 struct Message {
@@ -35,8 +35,13 @@ Refusal NoIdentifier();
 /// The bytes of the text fields. Message::bytes is these and those of the three jsonb fields.
 size_t TextBytes(const Message& message);
 
-/// True for a field that counts as absent: empty, or white space only.
+/// The bytes of a JSON text without white space between its tokens.
+size_t CompactJsonBytes(std::string_view json);
+
+/// True for a field that counts as absent: empty, or white space only (Unicode's, and what is as invisible).
 bool IsBlank(std::string_view text);
+/// The text without white space around it.
+std::string_view Trimmed(std::string_view text);
 
 /// The number of UTF-8 characters.
 size_t Characters(std::string_view text);

@@ -31,12 +31,15 @@ bool Holds(std::span<const MessageKey> sorted, const MessageKey& key, int64_t wi
     return false;
 }
 
-KeyFilter::KeyFilter(std::span<const MessageKey> keys)
-    : words_((keys.size() * kBitsAKey / (64 * kWordsALine) + 1) * kWordsALine) {
-    for (const MessageKey& key : keys) {
-        uint64_t* line = &words_[Line(key)];
-        for (uint64_t bits = key.low, i = 0; i < kProbes; ++i, bits >>= 9) line[bits >> 6 & 7] |= 1ULL << (bits & 63);
-    }
+KeyFilter::KeyFilter(size_t keys) : words_((keys * kBitsAKey / (64 * kWordsALine) + 1) * kWordsALine) {}
+
+KeyFilter::KeyFilter(std::span<const MessageKey> keys) : KeyFilter(keys.size()) {
+    for (const MessageKey& key : keys) Add(key);
+}
+
+void KeyFilter::Add(const MessageKey& key) {
+    uint64_t* line = &words_[Line(key)];
+    for (uint64_t bits = key.low, i = 0; i < kProbes; ++i, bits >>= 9) line[bits >> 6 & 7] |= 1ULL << (bits & 63);
 }
 
 KeyFilter::KeyFilter(std::string_view bytes) : words_(bytes.size() / sizeof(uint64_t)) {

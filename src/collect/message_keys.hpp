@@ -4,7 +4,8 @@
 // too few: a false duplicate is a lost message). Keys live in sorted runs, one a batch, merged as they
 // add up (a log-structured merge: O'Neil et al. 1996), so that a batch writes a run in one go instead of
 // touching a random leaf of an index for each message. Old runs are asked through a Bloom filter, blocked
-// by cache line (Putze, Sanders, Singler 2009).
+// by cache line (Putze, Sanders, Singler 2009). Large runs are merged a piece at a time, with each batch, so that none
+// of them waits for a million keys to be rewritten.
 #pragma once
 
 #include <compare>
@@ -35,6 +36,9 @@ class KeyFilter {
 public:
     KeyFilter() = default;
     explicit KeyFilter(std::span<const MessageKey> keys);
+    /// Of nothing yet, with room for `keys` of them.
+    explicit KeyFilter(size_t keys);
+    void Add(const MessageKey& key);
     /// From `bytes()`. Throws Error(data_corrupted) if they cannot be that.
     explicit KeyFilter(std::string_view bytes);
 

@@ -2,14 +2,19 @@
 #include "collect/message_keys_pg.hpp"
 
 #include <cstring>
+#include <numeric>
+
+#include "pg/table_writer.hpp"
 
 namespace cdp::collect {
 
 namespace {
 
 constexpr size_t kKeysAChunk = 320;         // 7,680 bytes: a row a page
-constexpr int64 kLargestRun = 1 << 20;
+constexpr int64 kLargestRun = 1 << 22;
 constexpr size_t kKeptWhole = 1 << 16;      // runs up to this size are kept in memory as they are
+constexpr size_t kKeysAtOnce = 1 << 14;     // are merged with a batch, if it is small
+constexpr int32 kChunksARead = 8;
 
 /// A run as this process knows it.
 struct Run {
@@ -35,9 +40,11 @@ std::vector<MessageKey> FromBytes(std::string_view bytes) {
     return keys;
 }
 
-std::vector<MessageKey> ReadKeys(int64 run_id) {
-    static pg::Statement read("SELECT keys FROM cdp.message_key_chunk WHERE run_id = $1 ORDER BY chunk_no", {INT8OID});
-    const auto rows = read.Query({pg::Int8(run_id)});
+/// The keys of `count` chunks from `first` on.
+std::vector<MessageKey> ReadKeys(int64 run_id, int32 first, int32 count) {
+    static pg::Statement read("SELECT keys FROM cdp.message_key_chunk WHERE run_id = $1 AND chunk_no >= $2 AND chunk_no < $3 ORDER BY chunk_no",
+                              {INT8OID, INT4OID, INT4OID});
+    const auto rows = read.Query({pg::Int8(run_id), pg::Int4(first), pg::Int4(first + count)});
     std::vector<MessageKey> keys;
     for (uint64 i = 0; i < rows.size(); ++i) {
         const auto chunk = FromBytes(pg::Bytes(*rows.Get(i, 1)));
@@ -46,23 +53,190 @@ std::vector<MessageKey> ReadKeys(int64 run_id) {
     return keys;
 }
 
+/// Writes a run, whose keys come in order, and a piece of it at a time where it is large.
+class RunWriter {
+public:
+    /// For `count` keys.
+    RunWriter(int64 count, int64 max_received) : run_{NextId(), count, max_received} {
+        if (static_cast<size_t>(count) > kKeptWhole) run_.filter = KeyFilter(static_cast<size_t>(count));
+    }
+    int64 run_id() const { return run_.run_id; }
+
+    void Add(const MessageKey& key) {
+        waiting_.push_back(key);
+        if (run_.filter.empty())
+            run_.keys.push_back(key);
+        else
+            run_.filter.Add(key);
+    }
+    /// Writes what has come as chunks; unless it is the end, whole ones.
+    void WriteChunks(bool end) {
+        pg::TableWriter writer("cdp.message_key_chunk", {"run_id", "chunk_no", "keys"});
+        size_t from = 0;
+        while (waiting_.size() - from >= kKeysAChunk || (end && from < waiting_.size())) {
+            const auto chunk = std::span(waiting_).subspan(from, std::min(kKeysAChunk, waiting_.size() - from));
+            writer.Insert({Int64GetDatum(run_.run_id), Int32GetDatum(chunks_++), pg::TextDatum(AsBytes(chunk))});
+            if (!run_.filter.empty()) run_.fences.push_back(chunk.front().high);
+            from += chunk.size();
+        }
+        writer.Write();
+        waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(from));
+    }
+    /// Says in the table that the run is being written: it counts for nothing, and who finds it unfinished removes it.
+    void Announce() const { Record(0, {}, {}); }
+    /// The run, complete.
+    Run Finish() {
+        WriteChunks(true);
+        Record(run_.key_count, run_.filter.bytes(), {reinterpret_cast<const char*>(run_.fences.data()), run_.fences.size() * sizeof(uint64_t)});
+        return std::move(run_);
+    }
+
+private:
+    static int64 NextId() {
+        static pg::Statement next("SELECT nextval('cdp.message_key_run_id_seq')");
+        return next.Query().Int8(0, 1);
+    }
+    void Record(int64 key_count, std::string_view filter, std::string_view fences) const {
+        static pg::Statement record(
+            "INSERT INTO cdp.message_key_run AS r (run_id, key_count, max_received, filter, fences) VALUES ($1, $2, $3, $4, $5)"
+            " ON CONFLICT (run_id) DO UPDATE SET key_count = excluded.key_count, filter = excluded.filter, fences = excluded.fences",
+            {INT8OID, INT8OID, TIMESTAMPTZOID, BYTEAOID, BYTEAOID});
+        record.Execute({pg::Int8(run_.run_id), pg::Int8(key_count), pg::Time(run_.max_received),
+                        pg::Value(BYTEAOID, pg::TextDatum(filter)), pg::Value(BYTEAOID, pg::TextDatum(fences))});
+    }
+
+    Run run_;
+    int32 chunks_ = 0;
+    std::vector<MessageKey> waiting_;  // for a chunk to be full
+};
+
+/// Makes one run of several.
+class Merge {
+public:
+    explicit Merge(std::span<const Run> sources) : writer_(Sum(sources), Newest(sources)) {
+        for (const Run& run : sources) sources_.push_back({run.run_id, run.keys, 0, run.keys.empty() ? 0 : kNoMore});
+    }
+    int64 run_id() const { return writer_.run_id(); }
+    bool Takes(int64 run_id) const {
+        return std::any_of(sources_.begin(), sources_.end(), [&](const Source& s) { return s.run_id == run_id; });
+    }
+    void Announce() const { writer_.Announce(); }
+
+    /// Goes on by some `keys`. Whether it is done.
+    bool Step(size_t keys) {
+        for (; keys > 0; --keys) {
+            Source* least = nullptr;
+            for (Source& source : sources_)
+                if (Filled(&source) && (least == nullptr || source.keys[source.at] < least->keys[least->at])) least = &source;
+            if (least == nullptr) return true;
+            writer_.Add(least->keys[least->at++]);
+        }
+        writer_.WriteChunks(false);
+        return false;
+    }
+    Run Finish() { return writer_.Finish(); }
+
+private:
+    static constexpr int32 kNoMore = -1;
+    struct Source {
+        int64 run_id;
+        std::vector<MessageKey> keys;  // some of them
+        size_t at;                     //   the next of which is this
+        int32 next_chunk;
+    };
+    static int64 Sum(std::span<const Run> runs) {
+        int64 sum = 0;
+        for (const Run& run : runs) sum += run.key_count;
+        return sum;
+    }
+    static int64 Newest(std::span<const Run> runs) {
+        int64 newest = PG_INT64_MIN;
+        for (const Run& run : runs) newest = std::max(newest, run.max_received);
+        return newest;
+    }
+    /// Whether the source has a next key; reads on where it must.
+    static bool Filled(Source* source) {
+        if (source->at < source->keys.size()) return true;
+        if (source->next_chunk == kNoMore) return false;
+        source->keys = ReadKeys(source->run_id, source->next_chunk, kChunksARead);
+        source->at = 0;
+        source->next_chunk = source->keys.empty() ? kNoMore : source->next_chunk + kChunksARead;
+        return !source->keys.empty();
+    }
+
+    std::vector<Source> sources_;
+    RunWriter writer_;
+};
+
+std::optional<Merge> merging;          // of large runs: a piece of it is done with each batch
+
+/// Drops runs from the table.
+void Drop(int64 run_id) {
+    static pg::Statement drop_run("DELETE FROM cdp.message_key_run WHERE run_id = $1", {INT8OID});
+    static pg::Statement drop_chunks("DELETE FROM cdp.message_key_chunk WHERE run_id = $1", {INT8OID});
+    drop_run.Execute({pg::Int8(run_id)});
+    drop_chunks.Execute({pg::Int8(run_id)});
+}
+
+/// Puts the run that a merge has made in the place of those it was made of.
+void Replace(Merge* merge) {
+    const auto taken = [&](const Run& run) { return merge->Takes(run.run_id); };
+    const auto place = std::find_if(runs.begin(), runs.end(), taken);
+    for (const Run& run : runs)
+        if (taken(run)) Drop(run.run_id);
+    *place = merge->Finish();  // whose id no merge takes
+    std::erase_if(runs, taken);
+}
+
+/// Merges what has added up: small runs at once, large ones piece by piece, since nobody's message shall wait for that.
+void MergeSome(size_t keys_of_batch) {
+    const size_t piece = std::max(kKeysAtOnce, 4 * keys_of_batch);
+    if (merging && merging->Step(piece)) {
+        Replace(&*merging);
+        merging.reset();
+    }
+    std::vector<int64_t> sizes;  // of those that no merge has taken: the youngest
+    for (const Run& run : runs)
+        if (!merging || run.run_id > merging->run_id()) sizes.push_back(run.key_count);
+    const size_t count = RunsToMerge(sizes, kLargestRun);
+    if (count == 0) return;
+    const int64 total = std::accumulate(sizes.end() - static_cast<std::ptrdiff_t>(count), sizes.end(), int64{0});
+    const bool small = total <= static_cast<int64>(piece);
+    if (!small && merging) return;
+    Merge merge(std::span<const Run>(runs).last(count));
+    if (small) {
+        while (!merge.Step(piece)) {}
+        Replace(&merge);
+    } else {
+        merge.Announce();
+        merging.emplace(std::move(merge));
+    }
+}
+
 /// Brings `runs` up to what the table says: another session may have processed since.
 void Refresh() {
     static pg::Statement list("SELECT run_id, key_count, max_received FROM cdp.message_key_run ORDER BY run_id");
     static pg::Statement open("SELECT filter, fences FROM cdp.message_key_run WHERE run_id = $1", {INT8OID});
     const auto rows = list.Query();
-    if (loaded && rows.size() == runs.size() && (runs.empty() || runs.back().run_id == rows.Int8(rows.size() - 1, 1))) return;
     std::vector<Run> known;
+    bool ours = false;
     for (uint64 i = 0; i < rows.size(); ++i) {
         const int64 run_id = rows.Int8(i, 1);
+        if (rows.Int8(i, 2) == 0) {  // is being written: by us, or by somebody who did not come to its end
+            if (loaded && merging && merging->run_id() == run_id)
+                ours = true;
+            else
+                Drop(run_id);
+            continue;
+        }
         const auto have = std::find_if(runs.begin(), runs.end(), [&](const Run& run) { return run.run_id == run_id; });
-        if (have != runs.end()) {
+        if (loaded && have != runs.end()) {
             known.push_back(std::move(*have));
             continue;
         }
         Run run{run_id, rows.Int8(i, 2), DatumGetTimestampTz(*rows.Get(i, 3))};
         if (static_cast<size_t>(run.key_count) <= kKeptWhole) {
-            run.keys = ReadKeys(run_id);
+            run.keys = ReadKeys(run_id, 0, kKeptWhole / kKeysAChunk + 1);
         } else {
             const auto row = open.Query({pg::Int8(run_id)});
             run.filter = KeyFilter(pg::Bytes(*row.Get(0, 1)));
@@ -74,60 +248,7 @@ void Refresh() {
     }
     runs = std::move(known);
     loaded = true;
-}
-
-void Append(std::vector<MessageKey> keys, int64 max_received) {
-    static pg::Statement next("SELECT nextval('cdp.message_key_run_id_seq')");
-    static pg::Statement add_run(
-        "INSERT INTO cdp.message_key_run (run_id, key_count, max_received, filter, fences) VALUES ($1, $2, $3, $4, $5)",
-        {INT8OID, INT8OID, TIMESTAMPTZOID, BYTEAOID, BYTEAOID});
-    static pg::Statement add_chunks(
-        "INSERT INTO cdp.message_key_chunk (run_id, chunk_no, keys) SELECT run_id, chunk_no, keys FROM cdp_batch_keys");
-    Run run{next.Query().Int8(0, 1), static_cast<int64>(keys.size()), max_received};
-    pg::StagedRows chunks("cdp_batch_keys", {{"run_id", INT8OID}, {"chunk_no", INT4OID}, {"keys", BYTEAOID}});
-    for (size_t begin = 0; begin < keys.size(); begin += kKeysAChunk) {
-        const auto chunk = std::span(keys).subspan(begin, std::min(kKeysAChunk, keys.size() - begin));
-        run.fences.push_back(chunk.front().high);
-        const Datum bytes = pg::TextDatum(AsBytes(chunk));
-        chunks.Add({Int64GetDatum(run.run_id), Int32GetDatum(static_cast<int32>(begin / kKeysAChunk)), bytes});
-        pfree(DatumGetPointer(bytes));
-    }
-    const bool small = keys.size() <= kKeptWhole;
-    if (!small) run.filter = KeyFilter(keys);
-    const std::string_view fences(reinterpret_cast<const char*>(run.fences.data()), run.fences.size() * sizeof(uint64_t));
-    add_run.Execute({pg::Int8(run.run_id), pg::Int8(run.key_count), pg::Time(max_received),
-                     pg::Value(BYTEAOID, pg::TextDatum(small ? std::string_view() : run.filter.bytes())),
-                     pg::Value(BYTEAOID, pg::TextDatum(small ? std::string_view() : fences))});
-    add_chunks.Execute();
-    if (small) {
-        run.keys = std::move(keys);
-        run.fences.clear();
-    }
-    runs.push_back(std::move(run));
-}
-
-void Drop(size_t begin, size_t count) {
-    static pg::Statement drop_run("DELETE FROM cdp.message_key_run WHERE run_id = $1", {INT8OID});
-    static pg::Statement drop_chunks("DELETE FROM cdp.message_key_chunk WHERE run_id = $1", {INT8OID});
-    for (size_t i = begin; i < begin + count; ++i) {
-        drop_run.Execute({pg::Int8(runs[i].run_id)});
-        drop_chunks.Execute({pg::Int8(runs[i].run_id)});
-    }
-    runs.erase(runs.begin() + static_cast<std::ptrdiff_t>(begin), runs.begin() + static_cast<std::ptrdiff_t>(begin + count));
-}
-
-void MergeYoungest(size_t count) {
-    std::vector<MessageKey> merged;
-    int64 max_received = PG_INT64_MIN;
-    for (size_t i = runs.size() - count; i < runs.size(); ++i) {
-        const auto keys = runs[i].keys.empty() ? ReadKeys(runs[i].run_id) : std::move(runs[i].keys);
-        const auto middle = static_cast<std::ptrdiff_t>(merged.size());
-        merged.insert(merged.end(), keys.begin(), keys.end());
-        std::inplace_merge(merged.begin(), merged.begin() + middle, merged.end());
-        max_received = std::max(max_received, runs[i].max_received);
-    }
-    Drop(runs.size() - count, count);
-    Append(std::move(merged), max_received);
+    if (!ours) merging.reset();
 }
 
 /// Asks the chunks that the filters of large runs point to.
@@ -201,25 +322,26 @@ void MessageKeys::Remember(std::vector<MessageKey> keys, int64 window) {
         std::sort(keys.begin(), keys.end());
         int64 max_received = PG_INT64_MIN;
         for (const MessageKey& key : keys) max_received = std::max(max_received, key.received_at);
-        Append(std::move(keys), max_received);
+        RunWriter writer(static_cast<int64>(keys.size()), max_received);
+        for (const MessageKey& key : keys) writer.Add(key);
+        runs.push_back(writer.Finish());
     }
     // By the clock of the messages, which may be far behind ours when history is sent in again.
     int64 newest = PG_INT64_MIN;
     for (const Run& run : runs) newest = std::max(newest, run.max_received);
     const int64 horizon = std::min(newest, GetCurrentTimestamp()) - window;
-    size_t expired = 0;
-    while (expired < runs.size() && runs[expired].max_received < horizon) ++expired;
-    if (expired > 0) Drop(0, expired);
-
-    std::vector<int64_t> sizes;
-    for (const Run& run : runs) sizes.push_back(run.key_count);
-    if (const size_t count = RunsToMerge(sizes, kLargestRun); count > 0) MergeYoungest(count);
+    while (!runs.empty() && runs.front().max_received < horizon && !(merging && merging->Takes(runs.front().run_id))) {
+        Drop(runs.front().run_id);
+        runs.erase(runs.begin());
+    }
+    MergeSome(keys.size());
 }
 
 void MessageKeys::Forget() {
     // What was only loaded is checked against the table by its run ids, which are never given twice.
     if (!changed) return;
     runs.clear();
+    merging.reset();
     loaded = changed = false;
 }
 

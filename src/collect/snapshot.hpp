@@ -12,6 +12,8 @@ struct TransactionSnapshot {
     uint64_t xmin = 0, xmax = 0;
     std::vector<uint64_t> running;  // ascending; all in [xmin, xmax)
 
+    bool operator==(const TransactionSnapshot&) const = default;
+
     /// From the text form, xmin:xmax:xip,xip,…  Throws Error(data_corrupted).
     static TransactionSnapshot Parse(std::string_view text);
     std::string ToString() const;

@@ -167,12 +167,6 @@ private:
     std::optional<Refusal> refusal_;
 };
 
-void CountBytes(IncomingMessage* m) {
-    m->bytes = TextBytes(*m);
-    for (const Datum part : {m->properties, m->traits, m->context})
-        if (part != 0) m->bytes += VARSIZE_ANY_EXHDR(DatumGetPointer(part));
-}
-
 /// The name of a page or a screen is its event; its category is one of its properties.
 void ReadPage(Fields* fields, IncomingMessage* m) {
     if (!fields->At(Field::kName)) std::swap(fields->At(Field::kName), fields->At(Field::kEvent));

@@ -246,13 +246,23 @@ CREATE FUNCTION cdp.check_segment_definitions(OUT ok boolean, OUT detail text) R
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
     AS $$
+DECLARE
+    problems text;
 BEGIN
-    PERFORM cdp.check_definitions();
-    ok := true;
-    SELECT format('%s traits and %s segments are well defined', (SELECT count(*) FROM cdp.trait), (SELECT count(*) FROM cdp.segment)) INTO detail;
+    SELECT string_agg(format('%s "%s" stands still: %s', s.kind, s.name, s.problem), '; ' ORDER BY s.kind, s.name)
+      INTO problems
+      FROM (SELECT 'trait', t.name, t.problem FROM cdp.trait t UNION ALL SELECT 'segment', g.name, g.problem FROM cdp.segment g) s (kind, name, problem)
+     WHERE s.problem IS NOT NULL;
+    ok := problems IS NULL;
+    IF ok THEN
+        SELECT format('%s traits and %s segments are well defined', (SELECT count(*) FROM cdp.trait), (SELECT count(*) FROM cdp.segment)) INTO detail;
+        PERFORM cdp.check_definitions();
+    ELSE
+        detail := problems || '; remove the cause, then call cdp.rebuild(true)';
+    END IF;
 EXCEPTION WHEN OTHERS THEN
     ok := false;
-    detail := SQLERRM || ': nothing is processed until that is put right';
+    detail := SQLERRM;
 END $$;
 COMMENT ON FUNCTION cdp.check_segment_definitions() IS 'Internal, for cdp.check().';
 

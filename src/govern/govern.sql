@@ -340,7 +340,7 @@ CREATE FUNCTION cdp.check_definitions() RETURNS void
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_check_definitions';
 COMMENT ON FUNCTION cdp.check_definitions() IS
-    'Internal: reads all definitions of identifier types, traits and segments as the pipeline does, and raises what keeps it from running.';
+    'Internal: reads all definitions of identifier types, traits and segments as the pipeline does, and raises what keeps it from running, or one of them from being kept current, unless that is known.';
 
 CREATE FUNCTION cdp.library_version() RETURNS text
     LANGUAGE c IMMUTABLE PARALLEL SAFE

@@ -86,7 +86,13 @@ CDP_FUNCTION(cdp_check_definitions)  // cdp.check_definitions() → void
 {
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
-    pipeline::Current();
+    const auto& definitions = pipeline::Current();
+    const auto check = [](const auto& defined) {
+        for (const auto& one : defined)
+            if (one.standing.ToBeNoted()) throw *one.standing.failure;
+    };
+    check(std::as_const(*definitions.traits).all());
+    check(definitions.segments->all());
     PG_RETURN_VOID();
 }
 

@@ -131,6 +131,8 @@ COMMENT ON TABLE cdp.profile_alias IS
     'Profile ids that were merged away: alias_id now means profile_id.';
 COMMENT ON COLUMN cdp.profile_alias.identifier_id IS
     'The oldest identifier of the profile that was merged away. Whoever has it is who alias_id means, when people are taken apart.';
+COMMENT ON COLUMN cdp.profile_alias.reason IS
+    'Why it was merged away: message, or as cdp.merge_profiles was told (manual if nothing).';
 
 SELECT pg_extension_config_dump('cdp.identifier_type', '');
 SELECT pg_extension_config_dump('cdp.identifier_type_id_seq', '');

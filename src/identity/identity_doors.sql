@@ -33,11 +33,11 @@ BEGIN
     -- A type that was dropped comes back: identifiers of it may still be there.
     UPDATE cdp.identifier_type t
        SET priority = create_identifier_type.priority, max_per_profile = create_identifier_type.max_per_profile,
-           normalizer = create_identifier_type.normalizer, paths = create_identifier_type.paths, dropped_at = NULL
+           normalizer = create_identifier_type.normalizer, paths = coalesce(create_identifier_type.paths, '{}'), dropped_at = NULL
      WHERE t.name = create_identifier_type.name;
     IF NOT FOUND THEN
         INSERT INTO cdp.identifier_type (type_id, name, priority, max_per_profile, normalizer, paths)
-        VALUES (nextval('cdp.identifier_type_id_seq'), name, priority, max_per_profile, normalizer, paths);
+        VALUES (nextval('cdp.identifier_type_id_seq'), name, priority, max_per_profile, normalizer, coalesce(paths, '{}'));
     END IF;
     PERFORM cdp.refresh_views();  -- what identifies is personal
     PERFORM cdp.touch_configuration();

@@ -171,7 +171,7 @@ void Ledger::WriteConflicts(BatchIdentifiers& identifiers) {
     record.Execute();
 }
 
-void Ledger::WriteAliases(Resolver& resolver, const StagedMerges& merges) {
+void Ledger::WriteAliases(Resolver& resolver, const StagedMerges& merges, std::string_view why_merged) {
     static pg::Statement advance("SELECT setval('cdp.profile_id_seq', $1)", {INT8OID});
     if (resolver.next_profile_id() > NextProfileId()) advance.Query({pg::Int8(resolver.next_profile_id() - 1)});
     if (!merges.any()) return;
@@ -179,9 +179,9 @@ void Ledger::WriteAliases(Resolver& resolver, const StagedMerges& merges) {
         "UPDATE cdp.profile_alias a SET profile_id = b.survivor FROM cdp_batch_merge b WHERE a.profile_id = b.gone");
     static pg::Statement add(
         "INSERT INTO cdp.profile_alias (alias_id, profile_id, reason, identifier_id)"
-        " SELECT gone, survivor, 'message', identifier_id FROM cdp_batch_merge");
+        " SELECT gone, survivor, $1, identifier_id FROM cdp_batch_merge", {TEXTOID});
     redirect.Execute();
-    add.Execute();
+    add.Execute({pg::Text(why_merged)});
 }
 
 void Ledger::LinkByHand(int64 profile_a, int64 profile_b, const std::string& reason, const std::string& actor) {
@@ -197,11 +197,11 @@ void Ledger::LinkByHand(int64 profile_a, int64 profile_b, const std::string& rea
         {pg::Int8(profile_a), pg::Int8(profile_b), pg::Text(reason), pg::Text(actor)});
 }
 
-void Ledger::Write(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges) {
+void Ledger::Write(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges, std::string_view why_merged) {
     WriteIdentifiers(identifiers, resolver, merges);
     WriteLinks();
     WriteConflicts(identifiers);
-    WriteAliases(resolver, merges);
+    WriteAliases(resolver, merges, why_merged);
 }
 
 }  // namespace cdp::identity

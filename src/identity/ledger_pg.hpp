@@ -37,7 +37,7 @@ public:
     /// Links the strongest identifiers of two profiles because `actor` says so.
     static void LinkByHand(int64 profile_a, int64 profile_b, const std::string& reason, const std::string& actor);
 
-    void Write(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges);
+    void Write(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges, std::string_view why_merged = "message");
 
 private:
     struct Link {
@@ -55,7 +55,7 @@ private:
     void WriteIdentifiers(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges);
     void WriteLinks();
     void WriteConflicts(BatchIdentifiers& identifiers);
-    void WriteAliases(Resolver& resolver, const StagedMerges& merges);
+    void WriteAliases(Resolver& resolver, const StagedMerges& merges, std::string_view why_merged);
 
     std::vector<Link> links_;                                // in processing order
     std::map<std::pair<int64, int>, Conflict> conflicts_;    // by identifier and the entry that was left out

@@ -27,13 +27,6 @@ Normaliser NormaliserNamed(std::string_view name) {
     return Normaliser::kNone;
 }
 
-std::string_view Trimmed(std::string_view text) {
-    constexpr std::string_view space = " \t\n\r\f\v";
-    const size_t begin = text.find_first_not_of(space);
-    if (begin == std::string_view::npos) return {};
-    return text.substr(begin, text.find_last_not_of(space) - begin + 1);
-}
-
 std::string Lower(std::string_view text) {
     char* lower = pg::Call([&] { return str_tolower(text.data(), text.size(), DEFAULT_COLLATION_OID); });
     std::string result(lower);
@@ -112,13 +105,13 @@ bool Rules::IsBlocked(int type, std::string_view value) const {
 
 bool Rules::Identifies(int type, std::string_view value) const {
     // Blocked is what a value says, so white space around it does not unblock it.
-    const std::string_view trimmed = Trimmed(value);
+    const std::string_view trimmed = collect::Trimmed(value);
     return !trimmed.empty() && !IsBlocked(type, trimmed);
 }
 
 std::optional<std::string> Rules::Normalise(int type, std::string_view value) const {
     if (!Identifies(type, value)) return std::nullopt;
-    const std::string_view trimmed = Trimmed(value);
+    const std::string_view trimmed = collect::Trimmed(value);
     switch (types_[type].normaliser) {
         case Normaliser::kNone: return std::string(value);
         case Normaliser::kTrim: return std::string(trimmed);

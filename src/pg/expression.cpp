@@ -40,6 +40,7 @@ namespace {
 struct Walk {
     const Oid* special_oids;
     int special_count;
+    const char* text;            // that is walked through
     Bitmapset* columns = nullptr;
     List* calls = nullptr;       // FuncExpr of special functions, in the order of the walk
     const char* refused = nullptr;
@@ -59,6 +60,18 @@ bool DependsOnClock(Oid function) {
     }
 }
 
+/// Whether a literal of a date or a time, at `literal` in the text, says when by the clock: 'now', 'tomorrow 12:00'.
+bool SaysNow(const char* literal) {
+    if (*literal != '\'') return false;
+    do ++literal;
+    while (isspace(static_cast<unsigned char>(*literal)));
+    for (const char* word : {"now", "today", "tomorrow", "yesterday"}) {
+        const size_t length = strlen(word);
+        if (pg_strncasecmp(literal, word, length) == 0 && !isalnum(static_cast<unsigned char>(literal[length]))) return true;
+    }
+    return false;
+}
+
 bool IsVolatile(Oid function, void*) { return func_volatile(function) == PROVOLATILE_VOLATILE; }
 
 bool Inspect(Node* node, Walk* walk) {
@@ -76,6 +89,19 @@ bool Inspect(Node* node, Walk* walk) {
         return var->varattno < 0 ? refuse("reads a system column") : false;
     }
     if (IsA(node, SubLink)) return refuse("has a subquery");
+    if (IsA(node, Const)) {
+        const auto* literal = reinterpret_cast<const Const*>(node);
+        switch (literal->consttype) {
+            case DATEOID:
+            case TIMEOID:
+            case TIMETZOID:
+            case TIMESTAMPOID:
+            case TIMESTAMPTZOID:
+                if (literal->location >= 0 && SaysNow(walk->text + literal->location)) return refuse("depends on the clock");
+                break;
+            default: break;
+        }
+    }
     if (IsA(node, SQLValueFunction)) return refuse("depends on the clock or the session");
     if (IsA(node, FuncExpr)) {
         auto* call = reinterpret_cast<FuncExpr*>(node);
@@ -163,9 +189,27 @@ Node* RawExpression(const char* text) {
                        select->valuesLists == NIL && select->sortClause == NIL && select->limitOffset == nullptr &&
                        select->limitCount == nullptr && select->lockingClause == NIL && select->withClause == nullptr;
     auto* target = plain ? linitial_node(ResTarget, select->targetList) : nullptr;
-    if (target == nullptr || target->name != nullptr || target->indirection != NIL)
+    // A * alone is a list of columns; as an expression it would be taken for a name.
+    const bool star = target != nullptr && IsA(target->val, ColumnRef) &&
+                      IsA(linitial(reinterpret_cast<ColumnRef*>(target->val)->fields), A_Star);
+    if (target == nullptr || target->name != nullptr || target->indirection != NIL || star)
         ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("it is no single SQL expression")));
     return target->val;
+}
+
+/// The names of a relation's columns, as a list.
+std::string ColumnsOf(Oid relation) {
+    return std::string(Call([&] {
+        StringInfoData list;
+        initStringInfo(&list);
+        Relation rel = table_open(relation, AccessShareLock);
+        for (int i = 0; i < RelationGetDescr(rel)->natts; ++i) {
+            const FormData_pg_attribute* column = TupleDescAttr(RelationGetDescr(rel), i);
+            if (!column->attisdropped) appendStringInfo(&list, "%s%s", list.len > 0 ? ", " : "", NameStr(column->attname));
+        }
+        table_close(rel, AccessShareLock);
+        return std::string_view(list.data, static_cast<size_t>(list.len));
+    }));
 }
 
 }  // namespace
@@ -181,7 +225,7 @@ Condition::Condition(std::string text, std::string what, Oid relation, const cha
     } catch (const PgError& error) {
         MemoryContextSwitchTo(outer);
         MemoryContextDelete(memory_);
-        Explain(error.data);
+        Explain(error.data, relation, alias);
     } catch (...) {
         MemoryContextSwitchTo(outer);
         MemoryContextDelete(memory_);
@@ -194,13 +238,14 @@ Condition::~Condition() {
     MemoryContextDelete(memory_);
 }
 
-void Condition::Explain(ErrorData* data) const {
+void Condition::Explain(ErrorData* data, Oid relation, std::string_view alias) const {
     Error error(unpack_sql_state(data->sqlerrcode), data->message);
     if (data->sqlerrcode == ERRCODE_UNDEFINED_COLUMN) {
         const char* quoted = strchr(data->message, '"');
         const char* end = quoted ? strchr(quoted + 1, '"') : nullptr;
         error.message = what_ + " uses column " + (end ? std::string(quoted, end + 1) : data->message) + ", which does not exist";
-        error.hint = "Declare it with cdp.create_trait or cdp.create_computed_trait.";
+        error.hint = alias == "profile" ? "Declare it with cdp.create_trait or cdp.create_computed_trait."
+                                        : "Its columns are " + ColumnsOf(relation) + ".";
     } else {
         error.message = what_ + ": " + data->message;
         if (data->hint) error.hint = data->hint;
@@ -221,7 +266,7 @@ void Condition::Parse(Oid relation, const char* alias, std::span<const char* con
             return OidIsValid(with_argument) ? with_argument : LookupFuncName(qualified, 0, text_type, true);
         }));
 
-    Walk walk{special_oids.data(), static_cast<int>(special_oids.size())};
+    Walk walk{special_oids.data(), static_cast<int>(special_oids.size()), text_.c_str()};
     ParseState* state = nullptr;
     char* type_name = nullptr;
     Node* tree = Call([&] {
@@ -275,7 +320,9 @@ void Condition::Parse(Oid relation, const char* alias, std::span<const char* con
     std::vector<std::pair<SpecialCall, int>> calls;
     for (int i = 0; i < list_length(walk.calls); ++i) {
         const auto* call = static_cast<FuncExpr*>(list_nth(walk.calls, i));
-        const auto* argument = call->args == NIL ? nullptr : static_cast<Node*>(linitial(call->args));
+        const auto* argument = call->args == NIL ? nullptr : static_cast<const Node*>(linitial(call->args));
+        if (argument != nullptr && IsA(argument, NamedArgExpr))
+            argument = reinterpret_cast<const Node*>(reinterpret_cast<const NamedArgExpr*>(argument)->arg);
         SpecialCall special;
         special.function = Call([&] { return get_func_name(call->funcid); });
         if (argument != nullptr && (!IsA(argument, Const) || reinterpret_cast<const Const*>(argument)->constisnull))
@@ -312,6 +359,11 @@ void Condition::Parse(Oid relation, const char* alias, std::span<const char* con
         context_->ecxt_scantuple = row_;
         context_->ecxt_innertuple = inputs_;
     });
+}
+
+Error Condition::At(size_t call, Error error) const {
+    const int before = Call([&] { return pg_mbstrlen_with_len(text_.c_str(), specials_[call].begin); });
+    return std::move(error).At(before + 1, text_);
 }
 
 std::vector<std::string> Condition::Parts() const {

@@ -37,6 +37,9 @@ public:
     const std::vector<int>& columns() const { return columns_; }
     const std::vector<SpecialCall>& specials() const { return specials_; }
     const std::string& text() const { return text_; }
+    const std::string& what() const { return what_; }
+    /// `error`, pointing at the special call number `call`.
+    Error At(size_t call, Error error) const;
     Oid owner() const { return owner_; }
     /// The type of its value, as SQL.
     const std::string& type() const { return type_; }
@@ -59,7 +62,7 @@ public:
 
 private:
     void Parse(Oid relation, const char* alias, std::span<const char* const> specials, Kind kind);
-    [[noreturn]] void Explain(ErrorData* data) const;
+    [[noreturn]] void Explain(ErrorData* data, Oid relation, std::string_view alias) const;
 
     std::string text_, what_, type_;
     Oid owner_;

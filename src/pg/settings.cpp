@@ -65,9 +65,9 @@ void DefineSettings() {
                                &dedupe_window_text, "30 days", PGC_SUSET, 0, CheckWindow, AssignWindow, nullptr);
     DefineCustomIntVariable("cdp.batch_size", "The most messages that are processed in one transaction.", nullptr,
                             &batch_size, 200'000, 1, 10'000'000, PGC_SUSET, 0, nullptr, nullptr, nullptr);
-    DefineCustomIntVariable("cdp.batch_memory", "How much memory the messages of one batch may take.",
+    DefineCustomIntVariable("cdp.batch_memory", "How much memory one batch may take, roughly.",
                             "A batch ends with the message that exceeds it.",
-                            &batch_memory, 256 * 1024, 1024, MAX_KILOBYTES, PGC_SUSET, GUC_UNIT_KB, nullptr, nullptr, nullptr);
+                            &batch_memory, 512 * 1024, 1024, MAX_KILOBYTES, PGC_SUSET, GUC_UNIT_KB, nullptr, nullptr, nullptr);
     MarkGUCPrefixReserved("cdp");
 }
 

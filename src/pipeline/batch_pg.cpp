@@ -173,6 +173,7 @@ void Batch::Write() {
     ledger_.Write(identifiers_, *resolver_, merges);
     profile::WriteAccounts(events_->rows(), [&](size_t i) { return people_->OfNode(accepted_[i].joined.node).profile_id(); }, merges.any());
     WritePeople(definitions_, *people_, touched_, merges.any());
+    NoteProblems(definitions_);
     collect::MessageKeys::Remember(std::move(keys_), pg::dedupe_window);
 }
 
@@ -210,6 +211,11 @@ void WritePeople(Definitions& definitions, profile::People& people, std::span<se
     definitions.destinations.Apply();
 }
 
+void NoteProblems(const Definitions& definitions) {
+    const bool traits = definitions.traits->NoteProblems(), segments = definitions.segments->NoteProblems();
+    if (traits || segments) TouchConfiguration();
+}
+
 void Lock() {
     const Oid extension = InstalledExtension();
     pg::Call([&] { LockDatabaseObject(ExtensionRelationId, extension, 0, kLockMode); });
@@ -223,35 +229,34 @@ bool LockHeld() {
     return OidIsValid(extension) && LockHeldByMe(&tag, kLockMode);
 }
 
-int64 ProcessBatch(int64 max_messages) {
-    const auto begin = std::chrono::steady_clock::now();
-    const auto progress = collect::Progress::Load();
-    collect::InboxBatch inbox(progress, max_messages, int64{pg::batch_memory} * 1024);
-    if (inbox.Empty()) {
+int64 ProcessBatch(collect::Progress* progress, int64 max_messages) {
+    for (;;) {
+        collect::InboxBatch inbox(*progress, max_messages, int64{pg::batch_memory} * 1024);
+        const bool nothing_left = inbox.Empty() && !progress->tick && !inbox.after().tick;
+        if (nothing_left) return 0;
+        if (XactReadOnly)
+            throw Error(sqlstate::read_only_sql_transaction, "cannot process messages in a read-only transaction")
+                .Hint("Call cdp.process() or cdp.flush() outside of it, or start the worker.");
+        if (!inbox.Empty()) Batch(Current(), inbox).Run();
+        *progress = inbox.after();
+        if (!inbox.Empty()) return static_cast<int64>(inbox.messages().size());
         // Nothing is left of the last tick, or nothing in this piece of it was to be taken: go on behind it.
-        if (!progress.tick && !inbox.after().tick) return 0;
-        inbox.after().Store(0, 0);
-        return ProcessBatch(max_messages);
     }
-    Batch(Current(), inbox).Run();
-    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
-    inbox.after().Store(static_cast<int64>(inbox.messages().size()), took.count());
-    return static_cast<int64>(inbox.messages().size());
 }
 
-void RejectNext(const pg::Failure& why) {
-    const auto progress = collect::Progress::Load();
-    collect::InboxBatch inbox(progress, 1, PG_INT64_MAX);
-    if (inbox.Empty()) {
-        if (!progress.tick && !inbox.after().tick) return;
-        inbox.after().Store(0, 0);  // as above
-        return RejectNext(why);
+void RejectNext(collect::Progress* progress, const pg::Failure& why) {
+    for (;;) {
+        collect::InboxBatch inbox(*progress, 1, PG_INT64_MAX);
+        if (inbox.Empty() && !progress->tick && !inbox.after().tick) return;
+        if (!inbox.Empty()) {
+            collect::Rejections rejections(inbox.descriptor());
+            for (const auto& message : inbox.messages())
+                rejections.Add(message, {why.message, "SQLSTATE " + why.sqlstate + (why.detail.empty() ? "" : ": " + why.detail)});
+            rejections.Write();
+        }
+        *progress = inbox.after();
+        if (!inbox.Empty()) return;
     }
-    collect::Rejections rejections(inbox.descriptor());
-    for (const auto& message : inbox.messages())
-        rejections.Add(message, {why.message, "SQLSTATE " + why.sqlstate + (why.detail.empty() ? "" : ": " + why.detail)});
-    rejections.Write();
-    inbox.after().Store(static_cast<int64>(inbox.messages().size()), 0);
 }
 
 int64 MergeProfiles(int64 a, int64 b, const std::string& reason, const std::string& actor) {
@@ -272,9 +277,10 @@ int64 MergeProfiles(int64 a, int64 b, const std::string& reason, const std::stri
 
     identity::BatchIdentifiers none(definitions.rules, 0);
     const identity::StagedMerges merges(resolver, none);
-    identity::Ledger().Write(none, resolver, merges);
+    identity::Ledger().Write(none, resolver, merges, reason.empty() ? "manual" : std::string_view(reason));
     profile::WriteAccounts({}, {}, merges.any());
     WritePeople(definitions, people, touched, merges.any());
+    NoteProblems(definitions);
     return resolver.ProfileOf(people.NodeOf(a));
 }
 

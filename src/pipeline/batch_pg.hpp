@@ -1,6 +1,7 @@
 // pipeline/batch_pg.hpp: one batch of messages through every stage, in the current transaction.
 #pragma once
 
+#include "collect/inbox_pg.hpp"
 #include "pipeline/definitions_pg.hpp"
 #include "profile/people_pg.hpp"
 
@@ -12,12 +13,12 @@ void Lock();
 /// Whether this transaction has it.
 bool LockHeld();
 
-/// Takes the next batch, at most `max_messages`, through all stages. Needs an open Spi and the lock.
-/// Returns how many messages it took; 0: nothing is pending.
-int64 ProcessBatch(int64 max_messages);
+/// Takes the batch behind `progress`, at most `max_messages`, through all stages, and moves `progress` on behind it.
+/// Needs an open Spi and the lock. Returns how many messages it took; 0: nothing is pending.
+int64 ProcessBatch(collect::Progress* progress, int64 max_messages);
 
-/// Takes the next single message and keeps it in cdp.rejected_message, with the failure that it caused.
-void RejectNext(const pg::Failure& why);
+/// Takes the single message behind `progress` and keeps it in cdp.rejected_message, with the failure that it caused.
+void RejectNext(collect::Progress* progress, const pg::Failure& why);
 
 /// Makes two profiles one, by hand; returns the survivor. Both must exist and differ. Needs the lock.
 int64 MergeProfiles(int64 a, int64 b, const std::string& reason, const std::string& actor);
@@ -25,6 +26,9 @@ int64 MergeProfiles(int64 a, int64 b, const std::string& reason, const std::stri
 /// The stages behind identity: segments, profiles, memberships, destinations. `any_gone`: profiles end, they are the
 /// staged rows cdp_batch_merge.
 void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone);
+
+/// Writes down what stands still from here on.
+void NoteProblems(const Definitions& definitions);
 
 /// Rotates the inbox, see collect::RotateInbox().
 void Rotate();

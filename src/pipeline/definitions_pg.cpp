@@ -97,6 +97,10 @@ void ForgetAllCaches() {
     collect::MessageKeys::Forget();
 }
 
-void TouchConfiguration() { pg::Query("SELECT cdp.touch_configuration()"); }
+void TouchConfiguration() {
+    pg::Query("SELECT cdp.touch_configuration()");
+    // Whatever comes of this transaction: what was changed in memory is not to be believed.
+    definitions.stale = true;
+}
 
 }  // namespace cdp::pipeline

@@ -19,20 +19,24 @@ namespace {
 
 // The worker says when it has committed a batch; this is for what it does not say.
 constexpr long kRecheckMilliseconds = 50;
+constexpr int kMostMonths = 12'000;
 
 /// The point in time until which to wait.
 class Deadline {
 public:
     explicit Deadline(const Interval& timeout)
         : end_(pg::Call([&] {
-              return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-                                                             TimestampTzGetDatum(GetCurrentTimestamp()),
-                                                             IntervalPGetDatum(&timeout)));
+              // Beyond the end of time is as good as its end.
+              const bool for_ever = timeout.month > kMostMonths || timeout.day > kMostMonths * 30;
+              return for_ever ? DT_NOEND
+                              : DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+                                                                        TimestampTzGetDatum(GetCurrentTimestamp()),
+                                                                        IntervalPGetDatum(&timeout)));
           })) {}
     bool Passed() const { return GetCurrentTimestamp() >= end_; }
     /// Milliseconds until then, 1 to `most`.
     long Left(long most) const {
-        return std::clamp<int64>((end_ - GetCurrentTimestamp()) / 1000, 1, most);
+        return TIMESTAMP_IS_NOEND(end_) ? most : std::clamp<int64>((end_ - GetCurrentTimestamp()) / 1000, 1, most);
     }
 
 private:
@@ -67,6 +71,29 @@ bool LockUntil(const Deadline& deadline) {
     return true;
 }
 
+/// How far the pipeline is by now, whatever the isolation level.
+collect::Progress LatestProgress() {
+    const pg::LatestSnapshot now;
+    return collect::Progress::Load(true);
+}
+
+/// Processes what `wanted` sees. False if that takes too long.
+bool ProcessUntil(const Deadline& deadline, const collect::TransactionSnapshot& wanted) {
+    Processing processing;
+    bool pending = collect::AnyPending(wanted, processing.progress());
+    while (pending) {
+        const int64 taken = processing.Next(pg::batch_size);
+        pending = collect::AnyPending(wanted, processing.progress());
+        if (taken == 0 && pending)
+            throw Error(sqlstate::object_not_in_prerequisite_state,
+                        "this transaction does not see the messages that are to be processed")
+                .Hint("Call cdp.flush() at isolation level READ COMMITTED, or start the worker.");
+        if (deadline.Passed()) break;
+    }
+    processing.Store();
+    return !pending;
+}
+
 bool Flush(const Deadline& deadline) {
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
@@ -76,21 +103,14 @@ bool Flush(const Deadline& deadline) {
     }();
     const bool own_lock = LockHeld();
     bool first = true;
-    while (collect::AnyPending(wanted)) {
+    while (collect::AnyPending(wanted, LatestProgress())) {
         if (!first && deadline.Passed()) return false;
         Slot* slot = own_lock ? nullptr : WorkersSlot();
-        if (slot != nullptr) {
-            if (first) WakeWorker();
-            pg::Call([&] {
-                ConditionVariableTimedSleep(&slot->changed, deadline.Left(kRecheckMilliseconds), PG_WAIT_EXTENSION);
-            });
-        } else {
-            if (!LockUntil(deadline)) return false;
-            if (ProcessIsolating(pg::batch_size) == 0 && collect::AnyPending(wanted))
-                throw Error(sqlstate::object_not_in_prerequisite_state,
-                            "this transaction does not see the messages that are to be processed")
-                    .Hint("Call cdp.flush() at isolation level READ COMMITTED, or start the worker.");
-        }
+        if (slot == nullptr) return LockUntil(deadline) && ProcessUntil(deadline, wanted);
+        if (first) WakeWorker();
+        pg::Call([&] {
+            ConditionVariableTimedSleep(&slot->changed, deadline.Left(kRecheckMilliseconds), PG_WAIT_EXTENSION);
+        });
         first = false;
     }
     ConditionVariableCancelSleep();

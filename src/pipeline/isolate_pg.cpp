@@ -1,7 +1,6 @@
 // pipeline/isolate_pg.cpp: see isolate_pg.hpp.
 #include "pipeline/isolate_pg.hpp"
 
-#include "collect/inbox_pg.hpp"
 #include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/definitions_pg.hpp"
@@ -11,32 +10,6 @@
 namespace cdp::pipeline {
 
 namespace {
-
-/// How many messages a batch of at most `max_messages` holds.
-int64 NextBatchSize(int64 max_messages) {
-    if (max_messages == 1) return 1;
-    const pg::Subtransaction look;
-    try {
-        collect::InboxBatch batch(collect::Progress::Load(), max_messages, int64{pg::batch_memory} * 1024);
-        if (!batch.Empty()) return static_cast<int64>(batch.messages().size());
-    } catch (const std::exception&) {
-        // Reading them is what fails; then it takes some more halvings.
-    }
-    return max_messages;
-}
-
-int64 ProcessWhole(int64 max_messages) {
-    pg::Subtransaction attempt;
-    const int64 taken = ProcessBatch(max_messages);
-    attempt.Commit();
-    return taken;
-}
-
-void Reject(const pg::Failure& failure) {
-    pg::Subtransaction attempt;
-    RejectNext(failure);
-    attempt.Commit();
-}
 
 /// What happened, freed: a bad batch of many errors shall not fill the memory of the call.
 pg::Failure Settle(const std::exception& error) {
@@ -48,7 +21,52 @@ pg::Failure Settle(const std::exception& error) {
 
 }  // namespace
 
-int64 ProcessIsolating(int64 max_messages) {
+/// How many messages a batch of at most `max_messages` holds.
+int64 Processing::NextBatchSize(int64 max_messages) const {
+    if (max_messages == 1) return 1;
+    const pg::Subtransaction look;
+    try {
+        collect::InboxBatch batch(progress_, max_messages, int64{pg::batch_memory} * 1024);
+        if (!batch.Empty()) return static_cast<int64>(batch.messages().size());
+    } catch (const std::exception&) {
+        // Reading them is what fails; then it takes some more halvings.
+    }
+    return max_messages;
+}
+
+int64 Processing::TakeWhole(int64 max_messages) {
+    pg::Subtransaction attempt;
+    collect::Progress after = progress_;
+    const int64 taken = ProcessBatch(&after, max_messages);
+    attempt.Commit();
+    progress_ = std::move(after);
+    return taken;
+}
+
+void Processing::Reject(const pg::Failure& failure) {
+    pg::Subtransaction attempt;
+    collect::Progress after = progress_;
+    RejectNext(&after, failure);
+    attempt.Commit();
+    progress_ = std::move(after);
+}
+
+Processing::Processing() {
+    const pg::ActAs owner(pg::ExtensionOwner());
+    const pg::LatestSnapshot snapshot;
+    progress_ = written_ = collect::Progress::Load();
+}
+
+void Processing::Store() {
+    if (progress_ == written_) return;
+    const pg::ActAs owner(pg::ExtensionOwner());
+    const pg::LatestSnapshot snapshot;
+    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin_;
+    progress_.Store(taken_, taken_ > 0 ? took.count() : 0);
+    written_ = progress_;
+}
+
+int64 Processing::Next(int64 max_messages) {
     static Isolation isolation;
     const pg::ActAs owner(pg::ExtensionOwner());
     const pg::LatestSnapshot snapshot;
@@ -57,9 +75,10 @@ int64 ProcessIsolating(int64 max_messages) {
         Current();  // a definition that cannot be read is no message's fault
         pg::Failure failure;
         try {
-            const int64 taken = ProcessWhole(size);
+            const int64 taken = TakeWhole(size);
             isolation.Succeeded(taken);
             CountAtCommit(taken);
+            taken_ += taken;
             return taken;
         } catch (const std::exception& error) {
             if (!MayBlameMessage(pg::Describe(error).sqlstate)) {
@@ -71,6 +90,7 @@ int64 ProcessIsolating(int64 max_messages) {
         if (isolation.Failed(NextBatchSize(size))) {
             Reject(failure);
             CountAtCommit(1);
+            ++taken_;
             return 1;
         }
     }

@@ -2,7 +2,6 @@
 #include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/isolate_pg.hpp"
-#include "pipeline/isolate_pg.hpp"
 
 using namespace cdp;
 
@@ -18,12 +17,14 @@ CDP_FUNCTION(cdp_process)  // cdp.process(max_messages bigint) → bigint
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
+    pipeline::Processing processing;
     int64 processed = 0;
     while (processed < limit) {
-        const int64 taken = pipeline::ProcessIsolating(std::min<int64>(pg::batch_size, limit - processed));
+        const int64 taken = processing.Next(std::min<int64>(pg::batch_size, limit - processed));
         if (taken == 0) break;
         processed += taken;
     }
+    processing.Store();
     if (processed > 0) pipeline::Rotate();
     PG_RETURN_INT64(processed);
 }

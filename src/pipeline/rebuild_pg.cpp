@@ -1,4 +1,5 @@
 // pipeline/rebuild_pg.cpp: all derived state computed afresh, beside the live one: the law of equality, checked.
+#include <functional>
 #include <map>
 #include <unordered_map>
 
@@ -17,8 +18,23 @@ namespace {
 constexpr long kRowsAFetch = 50'000;
 constexpr size_t kPeopleAWrite = 10'000;
 
+/// Lets what stands still be tried again, where its definition can be read.
+template <class T>
+void TryAgain(std::vector<T>& defined) {
+    for (T& one : defined) one.standing.noted = false;
+}
+
+template <class T>
+size_t StandingStill(const std::vector<T>& defined) {
+    return static_cast<size_t>(std::count_if(defined.begin(), defined.end(), [](const T& one) { return one.standing.Still(); }));
+}
+
 void Notice(const std::string& what) {
     pg::Call([&] { ereport(NOTICE, (errmsg_internal("cdp.rebuild: %s", what.c_str()))); });
+}
+
+std::string Quoted(const std::string& name) {
+    return pg::Call([&] { return quote_identifier(name.c_str()); });
 }
 
 /// Whose every identifier is by the ledger alone. Makes cdp_fresh_identifier.
@@ -38,9 +54,29 @@ void FreshIdentifiers() {
     pg::Execute("ANALYZE cdp_fresh_identifier");
 }
 
+/// Traits that stand still keep what they remember.
+void CarryOver(const profile::Traits& traits, std::deque<profile::Person>& people) {
+    std::unordered_map<int64, profile::Person*> by_id;
+    pg::StagedRows staged("cdp_fresh_people", {{"profile_id", INT8OID}}, pg::StagedRows::kMany);
+    for (auto& person : people) {
+        by_id[person.profile_id()] = &person;
+        staged.Add({Int64GetDatum(person.profile_id())});
+    }
+    const auto rows = pg::Query("SELECT profile_id, p.state FROM cdp.profile p JOIN cdp_fresh_people USING (profile_id) WHERE p.state IS NOT NULL");
+    for (uint64 i = 0; i < rows.size(); ++i) {
+        profile::ProfileState live(pg::Bytes(*rows.Get(i, 2)));
+        const auto remembered = live.TraitIds();
+        for (size_t t = 0; t < traits.all().size(); ++t) {
+            const auto& trait = traits.all()[t];
+            if (!trait.standing.Still() || std::find(remembered.begin(), remembered.end(), trait.trait_id) == remembered.end()) continue;
+            by_id[rows.Int8(i, 1)]->SetTrait(static_cast<int>(t), live.Trait(trait.trait_id, trait.aggregate));
+        }
+    }
+    for (auto& person : people) person.Finish();
+}
+
 /// Everybody from their events. Makes cdp_fresh_profile.
-void FreshProfiles(const pipeline::Definitions& definitions) {
-    const auto& traits = *definitions.traits;
+void FreshPeople(profile::Traits& traits) {
     pg::Execute("CREATE TEMP TABLE cdp_fresh_profile (LIKE cdp.profile INCLUDING DEFAULTS) ON COMMIT DROP");
     std::unordered_map<int64, std::map<int, int64>> counts;
     {
@@ -54,6 +90,8 @@ void FreshProfiles(const pipeline::Definitions& definitions) {
     std::deque<profile::Person> people;
     pg::Scratch memory;
     const auto write = [&] {
+        const pg::Scratch::Use use(memory);
+        if (StandingStill(traits.all()) > 0) CarryOver(traits, people);
         profile::People::Insert(traits, people, "cdp_fresh_profile");
         people.clear();
         memory.Reset();
@@ -80,6 +118,15 @@ void FreshProfiles(const pipeline::Definitions& definitions) {
         add(entry.first, {});
     }
     if (!people.empty()) write();
+}
+
+void FreshProfiles(profile::Traits& traits) {
+    // A filter that fails on the way makes its trait stand still from the beginning.
+    for (size_t still = traits.all().size() + 1; still != StandingStill(traits.all());) {
+        if (still <= traits.all().size()) pg::Execute("DROP TABLE cdp_fresh_profile");
+        still = StandingStill(traits.all());
+        FreshPeople(traits);
+    }
     pg::Execute("CREATE UNIQUE INDEX ON cdp_fresh_profile (profile_id)");
     pg::Execute("ANALYZE cdp_fresh_profile");
 }
@@ -92,18 +139,26 @@ void FreshAccounts() {
                 " WHERE e.type = 'group' GROUP BY 1, 2");
 }
 
-void FreshMembers(const pipeline::Definitions& definitions) {
+/// Who is in which segment. One whose condition fails keeps its members.
+void FreshMembers(segment::Segments& segments) {
     pg::Execute("CREATE TEMP TABLE cdp_fresh_member (profile_id bigint, segment_id bigint, PRIMARY KEY (profile_id, segment_id)) ON COMMIT DROP");
-    for (const auto& segment : definitions.segments->all()) {
-        pg::StagedRows staged("cdp_fresh", {{"profile_id", INT8OID}}, pg::StagedRows::kMany);
-        {
-            pg::Execute("GRANT SELECT ON cdp_fresh_profile, cdp_fresh_member, cdp_fresh_identifier TO PUBLIC");
-            const pg::ActAs owner(segment.condition->owner(), true);
-            pg::Cursor cursor(segment::MembersQuery(*segment.condition, "cdp_fresh_profile", "cdp_fresh_member", "cdp_fresh_identifier"));
-            for (pg::Rows rows; !(rows = cursor.Fetch(kRowsAFetch)).empty();)
-                for (uint64 i = 0; i < rows.size(); ++i) staged.Add({*rows.Get(i, 1)});
-        }
-        pg::Execute("INSERT INTO cdp_fresh_member SELECT profile_id, $1 FROM cdp_fresh", {pg::Int8(segment.segment_id)});
+    pg::Execute("GRANT SELECT ON cdp_fresh_profile, cdp_fresh_member, cdp_fresh_identifier TO PUBLIC");
+    for (auto& segment : segments.all()) {
+        const auto id = pg::Int8(segment.segment_id);
+        if (!segment.standing.Still())
+            segment.standing.failure = pg::Attempts::One([&] {
+                pg::StagedRows staged("cdp_fresh", {{"profile_id", INT8OID}}, pg::StagedRows::kMany);
+                {
+                    const pg::ActAs owner(segment.owner, true);
+                    pg::Cursor cursor(segment::MembersQuery(*segment.condition, "cdp_fresh_profile", "cdp_fresh_member", "cdp_fresh_identifier"));
+                    for (pg::Rows rows; !(rows = cursor.Fetch(kRowsAFetch)).empty();)
+                        for (uint64 i = 0; i < rows.size(); ++i) staged.Add({*rows.Get(i, 1)});
+                }
+                pg::Execute("INSERT INTO cdp_fresh_member SELECT profile_id, $1 FROM cdp_fresh", {id});
+            });
+        if (segment.standing.Still())
+            pg::Execute("INSERT INTO cdp_fresh_member SELECT profile_id, segment_id FROM cdp.segment_member m JOIN cdp_fresh_profile USING (profile_id)"
+                        " WHERE m.segment_id = $1", {id});
     }
 }
 
@@ -150,7 +205,8 @@ int64 CompareStates(const profile::Traits& traits, bool repair) {
         profile::ProfileState state(pg::Bytes(bytes));
         state.memberships().clear();
         state.membership_epoch() = 0;
-        return state.Write([&](int trait_id) { return traits.Find(trait_id) != nullptr; });
+        state.Pack([&](int trait_id) { return traits.Find(trait_id) != nullptr; });
+        return state.Write();
     };
     pg::StagedRows wrong("cdp_wrong_state", {{"profile_id", INT8OID}}, pg::StagedRows::kMany);
     {
@@ -167,6 +223,29 @@ int64 CompareStates(const profile::Traits& traits, bool repair) {
     return static_cast<int64>(wrong.size());
 }
 
+using Report = std::function<void(const std::string& table, std::optional<int64> differing)>;
+
+void RebuildSegments(segment::Segments& segments, bool repair, const Report& report) {
+    Notice("segments");
+    FreshMembers(segments);
+    if (repair)
+        pg::Execute("INSERT INTO cdp.segment_transition (profile_id, segment_id, entered, at, cause)"
+                    " SELECT profile_id, segment_id, l.profile_id IS NULL, now(), 'rebuild'"
+                    " FROM cdp.segment_member l FULL JOIN cdp_fresh_member f USING (profile_id, segment_id)"
+                    " WHERE l.profile_id IS NULL OR f.profile_id IS NULL");
+    const int64 members = Compare({"segment_member", "profile_id, segment_id", "", "cdp_fresh_member", ""}, repair,
+                                  "profile_id, segment_id, entered_at", "profile_id, segment_id, now()");
+    report("segment_member", members);
+    for (const auto& segment : segments.all())
+        if (segment.standing.Still()) report("cdp_segment." + Quoted(segment.name), std::nullopt);
+    // Memberships are remembered in the profiles' states too; a new epoch makes everybody look them up again.
+    const int64 sizes = pg::Query("SELECT count(*) FROM cdp.segment s WHERE size <> (SELECT count(*) FROM cdp_fresh_member f WHERE f.segment_id = s.segment_id)").Int8(0, 1);
+    report("segment", sizes);
+    if (repair)
+        pg::Execute("UPDATE cdp.segment s SET size = (SELECT count(*) FROM cdp_fresh_member f WHERE f.segment_id = s.segment_id),"
+                    " filled_epoch = nextval('cdp.segment_epoch_seq')");
+}
+
 }  // namespace
 
 CDP_FUNCTION(cdp_rebuild)  // cdp.rebuild(repair boolean) → TABLE(table_name, differing)
@@ -177,47 +256,46 @@ CDP_FUNCTION(cdp_rebuild)  // cdp.rebuild(repair boolean) → TABLE(table_name, 
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
     const auto& definitions = pipeline::Current();
-    const auto report = [&](const char* table, int64 differing) { result.Add({pg::TextDatum(table), Int64GetDatum(differing)}); };
+    auto& traits = definitions.traits->all();
+    pipeline::TouchConfiguration();  // what changes in memory from here on is ours alone
+    TryAgain(traits);
+    TryAgain(definitions.segments->all());
+    const Report report = [&](const std::string& table, std::optional<int64> differing) {
+        const Datum values[] = {pg::TextDatum(table), Int64GetDatum(differing.value_or(0))};
+        const bool nulls[] = {false, !differing};
+        result.Add(values, nulls);
+    };
 
     Notice("identities from the ledger");
     FreshIdentifiers();
     report("identifier", Compare({"identifier", "identifier_id", "profile_id, first_seen_at, last_seen_at", "cdp_fresh_identifier", ""},
                                  repair, "identifier_id", "identifier_id"));
     Notice("profiles from their events");
-    FreshProfiles(definitions);
+    FreshProfiles(*definitions.traits);
     std::string columns, all = "profile_id";
     for (const int column : definitions.traits->access().columns) {
         if (column == profile::kProfileId) continue;
-        const std::string name = pg::Call([&] { return quote_identifier(NameStr(TupleDescAttr(definitions.traits->descriptor(), column)->attname)); });
+        const std::string name = Quoted(NameStr(TupleDescAttr(definitions.traits->descriptor(), column)->attname));
         if (column != profile::kState) columns += (columns.empty() ? "" : ", ") + name;
         all += ", " + name;
     }
     report("profile", Compare({"profile", "profile_id", columns, "cdp_fresh_profile", ""}, repair, all, all));
     report("profile.state", CompareStates(*definitions.traits, repair));
+    for (const auto& trait : traits)
+        if (trait.standing.Still()) report("profile." + Quoted(trait.name), std::nullopt);
     Notice("accounts");
     FreshAccounts();
     report("account", Compare({"account", "group_id", "traits, first_seen_at, last_seen_at, state", "cdp_fresh_account", ""}, repair,
                               "group_id, traits, first_seen_at, last_seen_at, state", "group_id, traits, first_seen_at, last_seen_at, state"));
     report("account_member", Compare({"account_member", "profile_id, group_id", "since", "cdp_fresh_account_member", ""}, repair,
                                      "profile_id, group_id, since", "profile_id, group_id, since"));
-    Notice("segments");
-    FreshMembers(definitions);
-    if (repair)
-        pg::Execute("INSERT INTO cdp.segment_transition (profile_id, segment_id, entered, at, cause)"
-                    " SELECT profile_id, segment_id, l.profile_id IS NULL, now(), 'rebuild'"
-                    " FROM cdp.segment_member l FULL JOIN cdp_fresh_member f USING (profile_id, segment_id)"
-                    " WHERE l.profile_id IS NULL OR f.profile_id IS NULL");
-    const int64 members = Compare({"segment_member", "profile_id, segment_id", "", "cdp_fresh_member", ""}, repair,
-                                  "profile_id, segment_id, entered_at", "profile_id, segment_id, now()");
-    report("segment_member", members);
-    // Memberships are remembered in the profiles' states too; a new epoch makes everybody look them up again.
-    const int64 sizes = pg::Query("SELECT count(*) FROM cdp.segment s WHERE size <> (SELECT count(*) FROM cdp_fresh_member f WHERE f.segment_id = s.segment_id)").Int8(0, 1);
-    report("segment", sizes);
-    if (repair)
-        pg::Execute("UPDATE cdp.segment s SET size = (SELECT count(*) FROM cdp_fresh_member f WHERE f.segment_id = s.segment_id),"
-                    " filled_epoch = nextval('cdp.segment_epoch_seq')");
+    RebuildSegments(*definitions.segments, repair, report);
+    if (repair) pg::Execute("UPDATE cdp.trait SET problem = NULL WHERE problem IS NOT NULL");
+    if (repair) pg::Execute("UPDATE cdp.segment SET problem = NULL WHERE problem IS NOT NULL");
+    definitions.traits->NoteProblems();
+    definitions.segments->NoteProblems();
     const auto destinations = pg::Query("SELECT table_name, differing FROM cdp.destination_difference($1)", {pg::Bool(repair)});
-    for (uint64 i = 0; i < destinations.size(); ++i) report(destinations.Text(i, 1).c_str(), destinations.Int8(i, 2));
+    for (uint64 i = 0; i < destinations.size(); ++i) report(destinations.Text(i, 1), destinations.Get(i, 2) ? std::optional(destinations.Int8(i, 2)) : std::nullopt);
     pg::Execute("DROP TABLE cdp_fresh_identifier, cdp_fresh_profile, cdp_fresh_account, cdp_fresh_account_member, cdp_fresh_member");
     pipeline::TouchConfiguration();
     return result.Done();

@@ -90,7 +90,7 @@ private:
 
     pg::Scratch memory_;
     profile::People people_;
-    const profile::Traits& traits_;
+    profile::Traits& traits_;
     std::map<std::pair<int64, std::string>, int64> members_;  // since when
 };
 
@@ -137,6 +137,7 @@ void Regroup(Definitions& definitions, const Regrouping& regrouping) {
         }
         memory.Reset();
     }
+    NoteProblems(definitions);
 }
 
 void Introduce(Definitions& definitions, const std::vector<int64>& people, const std::function<int64(size_t, size_t)>& count, const char* cause) {
@@ -153,11 +154,11 @@ void Introduce(Definitions& definitions, const std::vector<int64>& people, const
                 for (size_t type = 0; type < rules.size(); ++type)
                     if (const int64 n = count(i, type); n != 0) made.AtPlace(i - begin).state().SetIdentifierCount(rules[type].type_id, n);
             auto touched = made.TouchedAfresh(cause);
-            for (auto& t : touched) t.person->Finish();
             WritePeople(definitions, made, touched, false);
         }
         memory.Reset();
     }
+    NoteProblems(definitions);
 }
 
 }  // namespace cdp::pipeline

@@ -20,6 +20,8 @@ extern "C" {
 PGDLLEXPORT void cdp_worker_main(Datum);
 }
 
+#include <malloc.h>
+
 #include <csignal>
 #include <unistd.h>
 
@@ -29,6 +31,7 @@ namespace {
 
 constexpr long kLookAroundMilliseconds = 1000;
 constexpr int64 kRotateEvery = USECS_PER_SEC;
+constexpr int64 kLargeBatch = 10'000;  // whose memory is given back when idle
 
 /// Thrown to end the worker, once everything on the way is cleaned up.
 struct Leave {
@@ -203,6 +206,7 @@ private:
     void Rotate();
     void LookAround() const;
     void Failed(pg::Failure failure, const char* doing);
+    void GiveMemoryBack();
     void Sleep();
     void Show(Activity activity);
     void CheckStop() const;
@@ -212,6 +216,7 @@ private:
     BackOff back_off_;
     Repeats repeats_;
     bool rotation_due_ = false;
+    int64 largest_batch_ = 0;  // since memory was given back
     TimestampTz rotated_at_ = 0;
     std::optional<Activity> shown_;
 };
@@ -240,7 +245,9 @@ void Worker::Run() {
                 MemoryContextReset(memory_);  // what errors left
                 const bool busy = Step();
                 CheckStop();
-                if (!busy) Sleep();
+                if (busy) continue;
+                GiveMemoryBack();
+                Sleep();
             }
         } catch (const ExtensionChanged&) {
             ForgetAllCaches();
@@ -285,6 +292,7 @@ bool Worker::Step() {
     back_off_.Succeeded();
     pg::Call([] { pgstat_report_stat(false); });
     if (taken > 0) rotation_due_ = true;
+    largest_batch_ = std::max(largest_batch_, taken);
     Rotate();
     return taken > 0;
 }
@@ -294,7 +302,10 @@ int64 Worker::Batch() {
     const pg::Spi spi;
     Lock();
     if (pg::ExtensionId() != extension_) throw ExtensionChanged();  // while we waited
-    return ProcessIsolating(pg::batch_size);
+    Processing processing;
+    const int64 taken = processing.Next(pg::batch_size);
+    processing.Store();
+    return taken;
 }
 
 /// Empties what is processed of the inbox, if something was since the last time.
@@ -311,6 +322,12 @@ void Worker::Rotate() {
         pipeline::Rotate();
     });
     if (failure) Failed(std::move(*failure), "emptying the inbox");
+}
+
+/// What a large batch has taken goes back to the system once there is nothing more to do.
+void Worker::GiveMemoryBack() {
+    if (std::exchange(largest_batch_, 0) < kLargeBatch) return;
+    malloc_trim(0);
 }
 
 /// Leaves if somebody wants to drop, copy, rename or move the database, who waits for us; holds him off

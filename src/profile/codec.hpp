@@ -20,6 +20,7 @@ public:
         Unsigned(text.size());
         bytes_.append(text);
     }
+    void Append(std::string_view bytes) { bytes_.append(bytes); }
     const std::string& bytes() const { return bytes_; }
     std::string Take() { return std::move(bytes_); }
 

@@ -82,7 +82,7 @@ int64 FillTrait(const Traits& traits, int trait_id) {
     };
     ForEachPersonsEvents("cdp.identifier", condition, [&](int64 profile_id, std::span<const EventRow> events) {
         Person person(traits, profile_id);
-        const FilterResults filters(traits, events);
+        const FilterResults filters(traits, events, index);
         for (size_t i = 0; i < events.size(); ++i)
             if (filters.Passes(index, i)) person.AddToTrait(index, events[i]);
         Writer bytes;

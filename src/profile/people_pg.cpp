@@ -104,7 +104,10 @@ Person& People::OfProfile(int64 profile_id) {
 
 std::vector<segment::Touched> People::TouchedAfresh(const char* cause) {
     std::vector<segment::Touched> touched;
-    for (Person* person : people_) touched.push_back({person, 0, true, true, cause});
+    for (Person* person : people_) {
+        person->Finish();
+        touched.push_back({person, 0, true, true, cause});
+    }
     return touched;
 }
 

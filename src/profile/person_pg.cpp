@@ -15,7 +15,7 @@ Person::Person(const Traits& traits, int64 profile_id)
     std::copy_n(traits.blank_nulls(), traits.column_count(), nulls_.get());
     Set(kProfileId, Int64GetDatum(profile_id), false);
     Set(kEventCount, Int64GetDatum(0), false);
-    Set(kTraits, pg::EmptyObject(), false);
+    Set(kTraits, traits.blank_values()[kTraits], false);
 }
 
 Person::Person(const Traits& traits, const Datum* values, const bool* nulls, ItemPointerData place)
@@ -86,7 +86,7 @@ void Person::StartOver() {
     for (const int column : traits_.access().columns)
         if (column != kProfileId) Set(column, traits_.blank_values()[column], traits_.blank_nulls()[column]);
     Set(kEventCount, Int64GetDatum(0), false);
-    Set(kTraits, pg::EmptyObject(), false);
+    Set(kTraits, traits_.blank_values()[kTraits], false);
     ProfileState fresh;
     fresh.memberships() = std::move(state_.memberships());
     fresh.membership_epoch() = state_.membership_epoch();
@@ -118,9 +118,11 @@ void Person::Merge(Person& other) {
 }
 
 const std::vector<int>& Person::Finish() {
+    bool any = false;
     for (size_t t = 0; t < touched_.size(); ++t) {
         if (!touched_[t]) continue;
         touched_[t] = 0;
+        any = true;
         const Trait& trait = traits_.all()[t];
         Datum value = 0;
         bool null = true;
@@ -138,6 +140,7 @@ const std::vector<int>& Person::Finish() {
             const auto place = std::lower_bound(changed_list_.begin(), changed_list_.end(), static_cast<int>(column));
             if (place == changed_list_.end() || *place != static_cast<int>(column)) changed_list_.insert(place, static_cast<int>(column));
         }
+    if (any || !state_.packed()) state_.Pack([this](int trait_id) { return traits_.Find(trait_id) != nullptr; });
     return changed_list_;
 }
 
@@ -150,7 +153,7 @@ void Person::Detach() {
 }
 
 void Person::WriteState() {
-    const std::string bytes = state_.Write([this](int trait_id) { return traits_.Find(trait_id) != nullptr; });
+    const std::string bytes = state_.Write();
     values_[kState] = pg::TextDatum(bytes);  // bytea and text are laid out alike
     nulls_[kState] = false;
 }

@@ -30,8 +30,11 @@ CREATE TABLE cdp.trait (
     sources      text[],
     owner        name NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
-    personal     boolean
+    personal     boolean,
+    problem      text
 );
+COMMENT ON COLUMN cdp.trait.problem IS
+    'Why the trait stands still: its filter failed, and no event counts for it since. NULL: it is kept. cdp.rebuild(true) computes it afresh.';
 COMMENT ON COLUMN cdp.trait.personal IS
     'Whether it is personal data; NULL: its name and path decide. Set it with cdp.set_personal.';
 COMMENT ON TABLE cdp.trait IS

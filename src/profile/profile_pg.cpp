@@ -40,7 +40,9 @@ void AddTrait(const std::string& name, const std::string& type, bool count, cons
     pg::Execute("ALTER TABLE cdp.profile ADD COLUMN " + Identifier(name) + " " + type + (count ? " NOT NULL DEFAULT 0" : ""));
     pg::Execute("SELECT cdp.refresh_views()");
     pipeline::TouchConfiguration();
-    profile::FillTrait(*pipeline::Current().traits, trait_id);
+    const auto& traits = *pipeline::Current().traits;
+    if (const auto& failure = traits.Find(trait_id)->standing.failure) throw *failure;
+    profile::FillTrait(traits, trait_id);
 }
 
 }  // namespace
@@ -125,8 +127,10 @@ CDP_FUNCTION(cdp_drop_trait)  // cdp.drop_trait(name text) → void
     const auto* trait = definitions.traits->Named(name);
     if (trait == nullptr) throw Error(sqlstate::undefined_object, "trait \"" + name + "\" does not exist");
     for (const auto& segment : definitions.segments->all()) {
-        const auto& columns = segment.condition->columns();
-        if (std::find(columns.begin(), columns.end(), trait->column + 1) != columns.end())
+        // What a definition reads that cannot be read itself, nobody knows: it does if it holds the name.
+        const auto columns = segment.condition ? segment.condition->columns() : std::vector<int>();
+        if (std::find(columns.begin(), columns.end(), trait->column + 1) != columns.end() ||
+            (!segment.condition && segment.definition.find(name) != std::string::npos))
             throw Error(sqlstate::dependent_objects_still_exist, "trait \"" + name + "\" is in use")
                 .Detail("Segment \"" + segment.name + "\" reads it.").Hint("Drop or alter that first.");
     }

@@ -22,6 +22,13 @@ void Append(Pairs& pairs, const Key& key, Value value) {
     pairs.emplace_back(key, std::move(value));
 }
 
+void ReadTraits(Reader& in, std::vector<std::pair<int, std::string_view>>* encoded) {
+    while (!in.AtEnd()) {
+        const auto trait = static_cast<int>(in.Unsigned());
+        Append(*encoded, trait, in.Text());
+    }
+}
+
 // Around the ends of int64_t, since between two infinities lies more than it holds.
 int64_t Plus(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); }
 int64_t Minus(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) - static_cast<uint64_t>(b)); }
@@ -80,10 +87,14 @@ ProfileState::ProfileState(std::string_view bytes) {
         segment += static_cast<int64_t>(step);
         memberships_.push_back(segment);
     }
-    while (!in.AtEnd()) {
-        const auto trait = static_cast<int>(in.Unsigned());
-        Append(encoded_, trait, in.Text());
-    }
+    ReadTraits(in, &encoded_);
+}
+
+void ProfileState::Unpack() {
+    if (!is_packed_) return;
+    is_packed_ = false;
+    Reader in(std::string_view(packed_.data(), packed_.size()));
+    ReadTraits(in, &encoded_);
 }
 
 int64_t ProfileState::IdentifierCount(int type_id) const {
@@ -103,6 +114,7 @@ void ProfileState::SetIdentifierCount(int type_id, int64_t count) {
 }
 
 AggregateState& ProfileState::Trait(int trait_id, Aggregate aggregate) {
+    Unpack();
     const auto known = Place(decoded_, trait_id);
     if (known != decoded_.end() && known->first == trait_id) return known->second;
     const auto bytes = Place(encoded_, trait_id);
@@ -111,6 +123,7 @@ AggregateState& ProfileState::Trait(int trait_id, Aggregate aggregate) {
 }
 
 void ProfileState::SetTrait(int trait_id, AggregateState state) {
+    Unpack();
     const auto known = Place(decoded_, trait_id);
     if (known != decoded_.end() && known->first == trait_id)
         known->second = std::move(state);
@@ -118,7 +131,8 @@ void ProfileState::SetTrait(int trait_id, AggregateState state) {
         decoded_.emplace(known, trait_id, std::move(state));
 }
 
-std::vector<int> ProfileState::TraitIds() const {
+std::vector<int> ProfileState::TraitIds() {
+    Unpack();
     std::vector<int> ids;
     for (const auto& entry : encoded_) ids.push_back(entry.first);
     for (const auto& entry : decoded_) ids.push_back(entry.first);
@@ -127,22 +141,9 @@ std::vector<int> ProfileState::TraitIds() const {
     return ids;
 }
 
-std::string ProfileState::Write(const std::function<bool(int)>& keep) const {
+void ProfileState::Pack(const std::function<bool(int)>& keep) {
+    Unpack();
     Writer out;
-    out.Unsigned(kFormat);
-    out.Unsigned(identifier_counts_.size());
-    for (const auto& [type, count] : identifier_counts_) {
-        out.Unsigned(static_cast<uint64_t>(type));
-        out.Unsigned(static_cast<uint64_t>(count));
-    }
-    key_stamps_.Write(out);
-    out.Signed(membership_epoch_);
-    out.Unsigned(memberships_.size());
-    int64_t previous = 0;
-    for (const int64_t segment : memberships_) {
-        out.Unsigned(static_cast<uint64_t>(segment - previous));
-        previous = segment;
-    }
     // Both lists are sorted, so equal states give equal bytes.
     auto encoded = encoded_.begin();
     auto decoded = decoded_.begin();
@@ -161,6 +162,29 @@ std::string ProfileState::Write(const std::function<bool(int)>& keep) const {
         if (encoded != encoded_.end() && encoded->first == trait) ++encoded;
         if (fresh) ++decoded;
     }
+    encoded_.clear();
+    std::vector<std::pair<int, AggregateState>>().swap(decoded_);
+    packed_.assign(out.bytes().begin(), out.bytes().end());
+    is_packed_ = true;
+}
+
+std::string ProfileState::Write() const {
+    Writer out;
+    out.Unsigned(kFormat);
+    out.Unsigned(identifier_counts_.size());
+    for (const auto& [type, count] : identifier_counts_) {
+        out.Unsigned(static_cast<uint64_t>(type));
+        out.Unsigned(static_cast<uint64_t>(count));
+    }
+    key_stamps_.Write(out);
+    out.Signed(membership_epoch_);
+    out.Unsigned(memberships_.size());
+    int64_t previous = 0;
+    for (const int64_t segment : memberships_) {
+        out.Unsigned(static_cast<uint64_t>(segment - previous));
+        previous = segment;
+    }
+    out.Append(std::string_view(packed_.data(), packed_.size()));
     return out.Take();
 }
 

@@ -29,11 +29,13 @@ private:
 inline constexpr int kMarkedTypeId = 99;
 
 /// The state of one profile. Trait states are decoded when they are first asked for, so the bytes that it was
-/// made of must live as long as it does.
+/// made of must live as long as it does, or until Pack().
 class ProfileState {
 public:
     ProfileState() = default;
     explicit ProfileState(std::string_view bytes);
+    ProfileState(ProfileState&&) = default;
+    ProfileState& operator=(ProfileState&&) = default;
 
     /// How many identifiers of type `type_id` the profile has.
     int64_t IdentifierCount(int type_id) const;
@@ -48,12 +50,17 @@ public:
     AggregateState& Trait(int trait_id, Aggregate aggregate);
     void SetTrait(int trait_id, AggregateState state);
     /// Which traits have anything remembered.
-    std::vector<int> TraitIds() const;
+    std::vector<int> TraitIds();
 
-    /// The bytes, with only those traits that `keep` wants.
-    std::string Write(const std::function<bool(int trait_id)>& keep) const;
+    /// Encodes the traits, of those that `keep` wants: a tenth of the memory, for somebody who is done with for now.
+    void Pack(const std::function<bool(int trait_id)>& keep);
+    bool packed() const { return is_packed_; }
+    /// The bytes of a packed state.
+    std::string Write() const;
 
 private:
+    void Unpack();
+
     // All sorted by their first member.
     std::vector<std::pair<int, int64_t>> identifier_counts_;
     KeyStamps key_stamps_;
@@ -61,6 +68,8 @@ private:
     int64_t membership_epoch_ = 0;
     std::vector<std::pair<int, std::string_view>> encoded_;
     std::vector<std::pair<int, AggregateState>> decoded_;
+    std::vector<char> packed_;  // the traits' bytes
+    bool is_packed_ = false;    //   instead of the two lists; else they may point to them
 };
 
 }  // namespace cdp::profile

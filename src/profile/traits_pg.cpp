@@ -197,6 +197,18 @@ void CheckNotBeingRestored() {
     }
 }
 
+/// `owner`: InvalidOid if the role `owner_name` is gone.
+void ReadFilter(Trait* trait, const std::string& filter, Oid owner, const std::string& owner_name) {
+    const std::string what = "the filter of trait \"" + trait->name + "\"";
+    const Oid event_table = pg::Call([] { return get_relname_relid("event", get_namespace_oid("cdp", false)); });
+    if (OidIsValid(owner))
+        trait->standing.failure = pg::Attempts::One([&] {
+            trait->filter = std::make_unique<pg::Condition>(filter, what, event_table, "event", owner, std::span<const char* const>());
+        });
+    else
+        trait->standing.failure = Error(sqlstate::undefined_object, what + ": role \"" + owner_name + "\" does not exist");
+}
+
 std::unique_ptr<Traits> Traits::Load() {
     CheckNotBeingRestored();
     auto traits = std::make_unique<Traits>();
@@ -211,11 +223,11 @@ std::unique_ptr<Traits> Traits::Load() {
         table_close(rel, AccessShareLock);
         return copy;
     });
-    const Oid event_table = pg::Call([] { return get_relname_relid("event", get_namespace_oid("cdp", false)); });
 
     const auto rows = pg::Query(
         "SELECT trait_id, name, kind = 'computed', aggregate, type::oid, event, path, filter, sources,"
-        " coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid) FROM cdp.trait ORDER BY trait_id");
+        " coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid), owner::text, problem IS NOT NULL"
+        " FROM cdp.trait ORDER BY trait_id");
     for (uint64 i = 0; i < rows.size(); ++i) {
         Trait trait;
         trait.trait_id = DatumGetInt32(*rows.Get(i, 1));
@@ -235,11 +247,8 @@ std::unique_ptr<Traits> Traits::Load() {
             throw Error(sqlstate::undefined_column, "column \"" + trait.name + "\" of cdp.profile is gone, but trait \"" + trait.name + "\" is not")
                 .Hint("Drop traits with cdp.drop_trait, not their columns.");
         trait.column = found - 1;
-        if (const auto filter = rows.OptionalText(i, 8)) {
-            const Oid owner = DatumGetObjectId(*rows.Get(i, 10));
-            trait.filter = std::make_unique<pg::Condition>(*filter, "the filter of trait \"" + trait.name + "\"", event_table,
-                                                           "event", owner, std::span<const char* const>());
-        }
+        trait.standing.noted = rows.Bool(i, 12);
+        if (const auto filter = rows.OptionalText(i, 8)) ReadFilter(&trait, *filter, DatumGetObjectId(*rows.Get(i, 10)), rows.Text(i, 11));
         const int index = static_cast<int>(traits->all_.size());
         if (!trait.computed)
             traits->declared_.push_back(index);
@@ -256,6 +265,13 @@ std::unique_ptr<Traits> Traits::Load() {
     traits->blank_values_.assign(columns, 0);
     traits->blank_nulls_.reset(new bool[columns]);
     std::fill_n(traits->blank_nulls_.get(), columns, true);
+    static const Datum no_traits = [] {
+        const MemoryContext outer = MemoryContextSwitchTo(TopMemoryContext);
+        const Datum empty = pg::EmptyObject();
+        MemoryContextSwitchTo(outer);
+        return empty;
+    }();
+    traits->blank_values_[kTraits] = no_traits;
     for (const Trait& trait : traits->all_)  // counts are 0, everything else is NULL: nothing to allocate
         Render(trait, AggregateState(trait.aggregate), &traits->blank_values_[trait.column], &traits->blank_nulls_[trait.column]);
     return traits;
@@ -282,23 +298,47 @@ std::span<const int> Traits::ComputedFor(std::string_view event) const {
     return found == by_event_.end() ? std::span(any_event_) : std::span(found->second);
 }
 
-FilterResults::FilterResults(const Traits& traits, std::span<const EventRow> events) : passes_(traits.all().size()) {
-    for (size_t t = 0; t < traits.all().size(); ++t) {
-        const Trait& trait = traits.all()[t];
-        if (!trait.filter) continue;
-        // Only the events it may count: a filter need not make sense for others.
-        std::vector<pg::Condition::Row> rows;
-        std::vector<size_t> places;
-        for (size_t i = 0; i < events.size(); ++i)
-            if (trait.event.empty() || trait.event == events[i].Text(kEventEvent)) {
-                rows.push_back({events[i].values, events[i].nulls});
-                places.push_back(i);
-            }
-        std::vector<char> holds;
-        trait.filter->Evaluate(rows, {}, &holds);
-        passes_[t].assign(events.size(), 0);
-        for (size_t i = 0; i < places.size(); ++i) passes_[t][places[i]] = holds[i];
+bool Traits::NoteProblems() const {
+    bool any = false;
+    for (const Trait& trait : all_) {
+        if (!trait.standing.ToBeNoted()) continue;
+        pg::NoteProblem("cdp.trait", "trait_id", trait.trait_id, "trait \"" + trait.name + "\"", *trait.standing.failure);
+        any = true;
     }
+    return any;
+}
+
+FilterResults::FilterResults(Traits& traits, std::span<const EventRow> events) : passes_(traits.all().size()) {
+    pg::Attempts attempts;
+    for (size_t t = 0; t < traits.all().size(); ++t) {
+        Trait& trait = traits.all()[t];
+        if (!trait.standing.Still()) {
+            if (!trait.filter) continue;
+            trait.standing.failure = attempts.Run([&] { Work(t, trait, events); });
+        }
+        if (trait.standing.Still()) passes_[t].assign(events.size(), 0);
+    }
+    attempts.Commit();
+}
+
+FilterResults::FilterResults(const Traits& traits, std::span<const EventRow> events, int only) : passes_(traits.all().size()) {
+    const Trait& trait = traits.all()[only];
+    if (trait.filter) Work(static_cast<size_t>(only), trait, events);
+}
+
+void FilterResults::Work(size_t t, const Trait& trait, std::span<const EventRow> events) {
+    // Only the events it may count: a filter need not make sense for others.
+    std::vector<pg::Condition::Row> rows;
+    std::vector<size_t> places;
+    for (size_t i = 0; i < events.size(); ++i)
+        if (trait.event.empty() || trait.event == events[i].Text(kEventEvent)) {
+            rows.push_back({events[i].values, events[i].nulls});
+            places.push_back(i);
+        }
+    std::vector<char> holds;
+    trait.filter->Evaluate(rows, {}, &holds);
+    passes_[t].assign(events.size(), 0);
+    for (size_t i = 0; i < places.size(); ++i) passes_[t][places[i]] = holds[i];
 }
 
 }  // namespace cdp::profile

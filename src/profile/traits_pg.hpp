@@ -6,6 +6,7 @@
 
 #include "collect/inbox_pg.hpp"
 #include "pg/expression.hpp"
+#include "pg/standing.hpp"
 #include "profile/state.hpp"
 
 extern "C" {
@@ -28,6 +29,7 @@ struct Trait {
     std::vector<std::string> path;     // declared: in the traits; computed: in the properties; empty: none
     std::vector<std::string> sources;  // for kSourcePriority: best first
     std::unique_ptr<pg::Condition> filter;
+    pg::Standing standing;             // of its filter
     int column;                        // its place in a row of cdp.profile, from 0
 };
 
@@ -50,6 +52,9 @@ public:
     ~Traits();
 
     const std::vector<Trait>& all() const { return all_; }
+    std::vector<Trait>& all() { return all_; }
+    /// Writes down which traits stand still from now on; whether there are any.
+    bool NoteProblems() const;
     const Trait* Find(int trait_id) const;
     const Trait* Named(std::string_view name) const;
     /// The computed traits that events named `event` may change.
@@ -100,13 +105,18 @@ struct EventRow {
     pg::Json Object(EventColumn column) const { return nulls[column] ? pg::Json() : pg::Json(values[column]); }
 };
 
-/// Which events pass which filters, worked out for many events at once.
+/// Which events pass which filters, worked out for many events at once. None passes that of a trait that stands still.
 class FilterResults {
 public:
-    FilterResults(const Traits& traits, std::span<const EventRow> events);
+    /// Of all traits. Those whose filter fails stand still from here on.
+    FilterResults(Traits& traits, std::span<const EventRow> events);
+    /// Of one trait. Throws what its filter raises.
+    FilterResults(const Traits& traits, std::span<const EventRow> events, int only);
     bool Passes(int trait, size_t event) const { return passes_[trait].empty() || passes_[trait][event]; }
 
 private:
+    void Work(size_t trait, const Trait& of, std::span<const EventRow> events);
+
     std::vector<std::vector<char>> passes_;  // by trait, then event; empty: no filter
 };
 

@@ -29,7 +29,7 @@ Difference Fill(const Segment& segment, bool is_new, const char* cause) {
     pg::StagedRows fresh("cdp_fresh_member", {{"profile_id", INT8OID}}, pg::StagedRows::kMany);
     {
         // The owner's rights for what the owner wrote; ours for writing.
-        const pg::ActAs owner(segment.condition->owner(), true);
+        const pg::ActAs owner(segment.owner, true);
         pg::Cursor cursor(members);
         for (pg::Rows rows; !(rows = cursor.Fetch(kIdsAFetch)).empty();) {
             poll_stop();

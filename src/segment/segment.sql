@@ -15,9 +15,12 @@ CREATE TABLE cdp.segment (
     refresh      interval,
     filled_epoch bigint NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
-    altered_at   timestamptz
+    altered_at   timestamptz,
+    problem      text
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE cdp.segment IS 'The segments: an SQL condition over cdp.profile each, and how many people meet it now.';
+COMMENT ON COLUMN cdp.segment.problem IS
+    'Why the segment stands still: its definition failed, and its members stay as they were then. NULL: it is kept. cdp.alter_segment and cdp.rebuild(true) compute it afresh.';
 COMMENT ON COLUMN cdp.segment.filled_epoch IS 'Internal: when membership was last computed for everybody; states older than that do not know it.';
 
 CREATE TABLE cdp.segment_member (

@@ -49,7 +49,7 @@ CREATE FUNCTION cdp.explain_segment(name text, profile_id bigint, OUT condition 
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_explain_segment';
 COMMENT ON FUNCTION cdp.explain_segment(text, bigint) IS
-    'Why a person is in a segment or not: its condition part by part (split at AND, OR and NOT), with the values it reads; last the whole.';
+    'Why a person is in a segment or not: its condition part by part (split at AND, OR and NOT), with the values it reads; last the whole. Where a part fails by itself, holds is NULL and value says why.';
 
 REVOKE ALL ON FUNCTION cdp.in_segment(text), cdp.has_identifier(text), cdp.create_segment(text, text, text, interval),
     cdp.alter_segment(text, text), cdp.drop_segment(text), cdp.preview_segment(text), cdp.explain_segment(text, bigint) FROM PUBLIC;

@@ -21,7 +21,7 @@ const segment::Segment& Owned(const pipeline::Definitions& definitions, const st
     const auto* segment = definitions.segments->Named(name);
     if (segment == nullptr) throw Error(sqlstate::undefined_object, "segment \"" + name + "\" does not exist");
     const bool allowed = pg::Call([&] {
-        return has_privs_of_role(caller, segment->condition->owner()) ||
+        return (OidIsValid(segment->owner) && has_privs_of_role(caller, segment->owner)) ||
                has_privs_of_role(caller, get_role_oid("cdp_admin", false));
     });
     if (!allowed)
@@ -43,7 +43,7 @@ std::vector<std::string> FillDependents(const pipeline::Definitions& definitions
     std::vector<char> dependent(all.size());
     std::vector<std::string> names{name};
     for (size_t i = 0; i < all.size(); ++i) {
-        if (dependent[i]) {
+        if (dependent[i] && !all[i].standing.Still()) {
             segment::Fill(all[i], false, "alter");
             names.push_back(all[i].name);
         }
@@ -82,7 +82,7 @@ CDP_FUNCTION(cdp_create_segment)  // cdp.create_segment(name, definition, descri
                  PG_ARGISNULL(2) ? pg::Null(TEXTOID) : pg::Value(TEXTOID, PG_GETARG_DATUM(2)),
                  pg::Text(pg::Call([&] { return GetUserNameFromId(caller, false); }))});
     pipeline::TouchConfiguration();
-    const auto size = segment::Fill(*pipeline::Current().segments->Named(name), true, "create").entered;
+    const auto size = segment::Fill(pipeline::Current().segments->Sound(name), true, "create").entered;
     pipeline::Current().destinations.Refill({&name, 1});
     pipeline::TouchConfiguration();
     pg::Query("SELECT cdp.refresh_views()");
@@ -98,12 +98,12 @@ CDP_FUNCTION(cdp_alter_segment)  // cdp.alter_segment(name, definition) → TABL
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
     const auto& old = Owned(pipeline::Current(), name, caller);
-    pg::Execute("UPDATE cdp.segment SET definition = $2, owner = $3, altered_at = now() WHERE segment_id = $1",
+    pg::Execute("UPDATE cdp.segment SET definition = $2, owner = $3, altered_at = now(), problem = NULL WHERE segment_id = $1",
                 {pg::Int8(old.segment_id), pg::Value(TEXTOID, PG_GETARG_DATUM(1)),
                  pg::Text(pg::Call([&] { return GetUserNameFromId(caller, false); }))});
     pipeline::TouchConfiguration();
     const auto& definitions = pipeline::Current();
-    const auto difference = segment::Fill(*definitions.segments->Named(name), false, "alter");
+    const auto difference = segment::Fill(definitions.segments->Sound(name), false, "alter");
     const auto changed = FillDependents(definitions, name);
     pipeline::Current().destinations.Refill(changed);
     pipeline::TouchConfiguration();
@@ -146,6 +146,12 @@ CDP_FUNCTION(cdp_preview_segment)  // cdp.preview_segment(definition) → TABLE(
     const pg::ActAs owner(pg::ExtensionOwner());
     const auto traits = profile::Traits::Load();
     const pg::Condition condition(TextArg(fcinfo, 0), "the definition", traits->profile_table(), "profile", caller, segment::kSpecialCalls);
+    for (size_t k = 0; k < condition.specials().size(); ++k) {
+        const auto& special = condition.specials()[k];
+        const char* known = special.function == "in_segment" ? "SELECT FROM cdp.segment WHERE name = $1"
+                                                             : "SELECT FROM cdp.identifier_type WHERE name = $1";
+        if (pg::Query(known, {pg::Text(special.argument)}).empty()) throw segment::Unknown(condition, k);
+    }
     const std::string members = segment::MembersQuery(condition);
     const pg::ActAs as_caller(caller, true);
     const auto rows = pg::Query("WITH member AS (" + members + ") SELECT (SELECT count(*) FROM member),"
@@ -165,6 +171,7 @@ CDP_FUNCTION(cdp_explain_segment)  // cdp.explain_segment(name, profile_id) → 
     const auto& definitions = pipeline::Current();
     const auto* segment = definitions.segments->Named(name);
     if (segment == nullptr) throw Error(sqlstate::undefined_object, "segment \"" + name + "\" does not exist");
+    if (!segment->condition) throw *segment->standing.failure;
     const auto& traits = *definitions.traits;
     const auto living = pg::Query(
         "SELECT coalesce((SELECT profile_id FROM cdp.profile_alias WHERE alias_id = $1), $1)", {pg::Int8(PG_GETARG_INT64(1))});
@@ -178,7 +185,7 @@ CDP_FUNCTION(cdp_explain_segment)  // cdp.explain_segment(name, profile_id) → 
     auto parts = segment->condition->Parts();
     if (parts.size() != 1) parts.push_back(segment->condition->text());
     for (const auto& part : parts) {
-        pg::Condition condition(part, "the condition", traits.profile_table(), "profile", segment->condition->owner(), segment::kSpecialCalls);
+        pg::Condition condition(part, "the condition", traits.profile_table(), "profile", segment->owner, segment::kSpecialCalls);
         const auto& specials = condition.specials();
         const pg::Condition::Row row{person.values(), person.nulls()};
         std::vector<char> inputs, holds;
@@ -188,7 +195,8 @@ CDP_FUNCTION(cdp_explain_segment)  // cdp.explain_segment(name, profile_id) → 
                 : "SELECT EXISTS (SELECT FROM cdp.identifier i WHERE i.profile_id = $1 AND i.type = $2)";
             inputs.push_back(pg::Query(query, {pg::Int8(person.profile_id()), pg::Text(special.argument)}).Bool(0, 1));
         }
-        condition.Evaluate({&row, 1}, inputs, &holds);
+        // A part may fail that the whole does not come to.
+        const auto failure = pg::Attempts::One([&] { condition.Evaluate({&row, 1}, inputs, &holds); });
         std::string value;
         for (const int column : condition.columns()) {
             if (column <= 0) continue;
@@ -198,8 +206,9 @@ CDP_FUNCTION(cdp_explain_segment)  // cdp.explain_segment(name, profile_id) → 
                                                                                 : std::string("***");
             value += (value.empty() ? "" : ", ") + std::string(NameStr(attribute->attname)) + " = " + text;
         }
-        const Datum values[] = {pg::TextDatum(part), pg::TextDatum(value), BoolGetDatum(holds[0])};
-        const bool nulls[] = {false, value.empty(), false};
+        if (failure) value += (value.empty() ? "" : "; ") + failure->message;
+        const Datum values[] = {pg::TextDatum(part), pg::TextDatum(value), BoolGetDatum(!failure && holds[0])};
+        const bool nulls[] = {false, value.empty(), failure.has_value()};
         result.Add(values, nulls);
     }
     return result.Done();

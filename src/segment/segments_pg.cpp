@@ -18,16 +18,31 @@ constexpr size_t kBlock = 512;
 
 void Put(std::vector<uint64_t>& set, int place) { set[static_cast<size_t>(place) / kBits] |= 1ULL << place % kBits; }
 
-/// Places in an order in which each comes after those it refers to.
-std::vector<size_t> DependencyOrder(const std::vector<Segment>& segments, const std::vector<std::vector<int>>& reads) {
-    std::vector<size_t> order;
+/// Which segments each refers to: their places, by special call; -1 where the call is none of another segment.
+using References = std::vector<std::vector<int>>;
+
+/// Places in an order in which each comes after those it refers to. Those that go in a circle fail.
+std::vector<size_t> DependencyOrder(std::vector<Segment>& segments, References& references) {
+    std::vector<size_t> order, path;
     std::vector<char> mark(segments.size());  // 1: being visited, 2: done
+    const auto break_circle = [&](size_t end) {
+        for (auto i = std::find(path.begin(), path.end(), end); i != path.end(); ++i) {
+            const size_t next = i + 1 == path.end() ? end : *(i + 1);
+            const auto& calls = references[*i];
+            const auto call = static_cast<size_t>(std::find(calls.begin(), calls.end(), static_cast<int>(next)) - calls.begin());
+            segments[*i].standing.failure =
+                segments[*i].condition->At(call, Error(sqlstate::invalid_object_definition, "segments refer to each other in a circle at \"" +
+                                                                                                segments[*i].name + "\""));
+        }
+    };
     const std::function<void(size_t)> visit = [&](size_t i) {
         if (mark[i] == 2) return;
-        if (mark[i] == 1)
-            throw Error(sqlstate::invalid_object_definition, "segments refer to each other in a circle at \"" + segments[i].name + "\"");
+        if (mark[i] == 1) return break_circle(i);
         mark[i] = 1;
-        for (const int other : reads[i]) visit(static_cast<size_t>(other));
+        path.push_back(i);
+        for (const int other : references[i])
+            if (other >= 0) visit(static_cast<size_t>(other));
+        path.pop_back();
         mark[i] = 2;
         order.push_back(i);
     };
@@ -37,6 +52,23 @@ std::vector<size_t> DependencyOrder(const std::vector<Segment>& segments, const 
 
 }  // namespace
 
+Error Unknown(const pg::Condition& condition, size_t call) {
+    const auto& special = condition.specials()[call];
+    const char* kind = special.function == "in_segment" ? "segment" : "identifier type";
+    std::string detail = condition.what() + " refers to it.";
+    detail[0] = static_cast<char>(toupper(detail[0]));
+    return condition.At(call, Error(sqlstate::undefined_object, std::string(kind) + " \"" + special.argument + "\" does not exist")
+                                  .Detail(std::move(detail)));
+}
+
+void Segments::Read(Segment* segment, Oid profile_table) {
+    segment->standing.failure = pg::Attempts::One([&] {
+        segment->condition = std::make_unique<pg::Condition>(segment->definition, "segment \"" + segment->name + "\"", profile_table,
+                                                             "profile", segment->owner, kSpecialCalls);
+    });
+    if (segment->standing.failure) segment->condition.reset();
+}
+
 std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
     auto result = std::make_unique<Segments>();
     std::unordered_map<std::string, int> type_ids;
@@ -44,46 +76,48 @@ std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
     for (uint64 i = 0; i < types.size(); ++i) type_ids[types.Text(i, 1)] = DatumGetInt32(*types.Get(i, 2));
 
     const auto rows = pg::Query(
-        "SELECT segment_id, name, definition, coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid), filled_epoch"
-        " FROM cdp.segment ORDER BY segment_id");
+        "SELECT segment_id, name, definition, coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid), filled_epoch,"
+        " problem IS NOT NULL, owner::text FROM cdp.segment ORDER BY segment_id");
     std::vector<Segment> loaded;
     std::unordered_map<std::string, int> by_name;
     for (uint64 i = 0; i < rows.size(); ++i) {
         Segment segment;
         segment.segment_id = rows.Int8(i, 1);
         segment.name = rows.Text(i, 2);
+        segment.definition = rows.Text(i, 3);
+        segment.owner = DatumGetObjectId(*rows.Get(i, 4));
         segment.filled_epoch = rows.Int8(i, 5);
-        segment.condition = std::make_unique<pg::Condition>(rows.Text(i, 3), "segment \"" + segment.name + "\"", traits.profile_table(),
-                                                            "profile", DatumGetObjectId(*rows.Get(i, 4)), kSpecialCalls);
+        segment.standing.noted = rows.Bool(i, 6);
         result->epoch_ = std::max(result->epoch_, segment.filled_epoch);
         by_name[segment.name] = static_cast<int>(i);
+        if (OidIsValid(segment.owner))
+            Read(&segment, traits.profile_table());
+        else
+            segment.standing.failure = Error(sqlstate::undefined_object, "segment \"" + segment.name + "\": role \"" + rows.Text(i, 7) + "\" does not exist");
         loaded.push_back(std::move(segment));
     }
 
-    std::vector<std::vector<int>> reads(loaded.size());
+    References references(loaded.size());
     for (size_t i = 0; i < loaded.size(); ++i) {
         Segment& segment = loaded[i];
-        for (const auto& call : segment.condition->specials()) {
+        if (!segment.condition) continue;
+        for (size_t k = 0; k < segment.condition->specials().size(); ++k) {
+            const auto& call = segment.condition->specials()[k];
             const bool of_segment = call.function == "in_segment";
-            if (of_segment) {
-                const auto other = by_name.find(call.argument);
-                if (other == by_name.end())
-                    throw Error(sqlstate::undefined_object, "segment \"" + call.argument + "\" does not exist")
-                        .Detail("Segment \"" + segment.name + "\" refers to it.");
-                reads[i].push_back(other->second);
-            } else {
-                segment.inputs.push_back(type_ids.contains(call.argument) ? type_ids[call.argument] : 0);
-            }
-            if (of_segment) segment.inputs.push_back(by_name[call.argument]);
+            const auto& known = of_segment ? by_name : type_ids;
+            const auto found = known.find(call.argument);
+            if (found == known.end()) segment.standing.failure = Unknown(*segment.condition, k);
+            segment.inputs.push_back(found == known.end() ? 0 : found->second);
+            references[i].push_back(of_segment && found != known.end() ? found->second : -1);
         }
     }
-    const auto order = DependencyOrder(loaded, reads);
+    const auto order = DependencyOrder(loaded, references);
     std::vector<int> new_place(loaded.size());
     for (size_t place = 0; place < order.size(); ++place) new_place[order[place]] = static_cast<int>(place);
     for (const size_t i : order) {
         Segment& segment = loaded[i];
-        for (size_t k = 0; k < segment.inputs.size(); ++k)
-            if (segment.condition->specials()[k].function == "in_segment") segment.inputs[k] = new_place[segment.inputs[k]];
+        for (size_t k = 0; k < references[i].size(); ++k)
+            if (references[i][k] >= 0) segment.inputs[k] = new_place[references[i][k]];
         result->place_[segment.segment_id] = static_cast<int>(result->segments_.size());
         result->segments_.push_back(std::move(segment));
     }
@@ -97,6 +131,7 @@ void Segments::Index(int columns) {
     of_identifiers_.assign(words, 0);
     all_.assign(words, 0);
     for (size_t s = 0; s < segments_.size(); ++s) {
+        if (segments_[s].standing.failure) continue;
         const int place = static_cast<int>(s);
         Put(all_, place);
         for (const int column : segments_[s].condition->columns()) {
@@ -119,6 +154,23 @@ const Segment* Segments::Named(std::string_view name) const {
     for (const Segment& segment : segments_)
         if (segment.name == name) return &segment;
     return nullptr;
+}
+
+const Segment& Segments::Sound(std::string_view name) const {
+    const Segment* segment = Named(name);
+    if (segment == nullptr) throw Error(sqlstate::undefined_object, "segment \"" + std::string(name) + "\" does not exist");
+    if (segment->standing.failure) throw *segment->standing.failure;
+    return *segment;
+}
+
+bool Segments::NoteProblems() const {
+    bool any = false;
+    for (const Segment& segment : segments_) {
+        if (!segment.standing.ToBeNoted()) continue;
+        pg::NoteProblem("cdp.segment", "segment_id", segment.segment_id, "segment \"" + segment.name + "\"", *segment.standing.failure);
+        any = true;
+    }
+    return any;
 }
 
 void Segments::ReadStale(std::span<Touched> touched) {
@@ -150,6 +202,7 @@ struct Segments::Block {
     std::vector<std::vector<uint32_t>> people_of; // by segment: whom to look at
     std::vector<pg::Condition::Row> rows;         // scratch
     std::vector<char> inputs, holds;              // scratch
+    pg::Attempts attempts;
 
     explicit Block(size_t segments) : words(segments / kBits + 1), people_of(segments) {}
     bool Has(const std::vector<uint64_t>& sets, size_t person, int place) const {
@@ -188,6 +241,7 @@ void Segments::EvaluateOne(int place, std::span<Touched> touched, Block* block) 
     Segment& segment = segments_[static_cast<size_t>(place)];
     auto& people = block->people_of[static_cast<size_t>(place)];
     if (people.empty()) return;
+    if (segment.standing.Still()) return people.clear();
     const auto& specials = segment.condition->specials();
     block->rows.clear();
     block->inputs.clear();
@@ -198,7 +252,8 @@ void Segments::EvaluateOne(int place, std::span<Touched> touched, Block* block) 
                                         ? block->Has(block->member, p, segment.inputs[k])
                                         : touched[p].person->state().IdentifierCount(segment.inputs[k]) > 0);
     }
-    segment.condition->Evaluate(block->rows, block->inputs, &block->holds);
+    segment.standing.failure = block->attempts.Run([&] { segment.condition->Evaluate(block->rows, block->inputs, &block->holds); });
+    if (segment.standing.failure) return people.clear();
     for (size_t i = 0; i < people.size(); ++i) {
         const uint32_t p = people[i];
         const bool holds = block->holds[i] != 0;
@@ -230,6 +285,7 @@ void Segments::Evaluate(std::span<Touched> touched) {
         Choose(people, &block);
         for (size_t s = 0; s < segments_.size(); ++s) EvaluateOne(static_cast<int>(s), people, &block);
     }
+    block.attempts.Commit();
     for (Touched& t : touched) t.person->state().membership_epoch() = epoch_;
 }
 

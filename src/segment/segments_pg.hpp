@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "pg/expression.hpp"
+#include "pg/standing.hpp"
 #include "profile/traits_pg.hpp"
 
 namespace cdp::segment {
@@ -14,11 +15,17 @@ inline constexpr const char* kSpecialCalls[] = {"in_segment", "has_identifier"};
 struct Segment {
     int64 segment_id;
     std::string name;
+    std::string definition;
+    Oid owner;                       // InvalidOid: gone
     int64 filled_epoch;
-    std::unique_ptr<pg::Condition> condition;
+    pg::Standing standing;
+    std::unique_ptr<pg::Condition> condition;  // none if the definition cannot be read
     std::vector<int> inputs;         // for each special call: the segment's place, or the identifier type's id
     std::vector<int> read_by;        // places of the segments that refer to it
 };
+
+/// That a special call of a condition names a segment or a type of identifiers that is not there.
+Error Unknown(const pg::Condition& condition, size_t call);
 
 /// A person whom the batch touched.
 struct Touched {
@@ -36,7 +43,12 @@ public:
 
     bool empty() const { return segments_.empty(); }
     const std::vector<Segment>& all() const { return segments_; }
+    std::vector<Segment>& all() { return segments_; }
     const Segment* Named(std::string_view name) const;
+    /// The same, to be filled. Throws what is wrong with its definition.
+    const Segment& Sound(std::string_view name) const;
+    /// Writes down which segments stand still from now on; whether there are any.
+    bool NoteProblems() const;
 
     /// Works out who enters and leaves, in memory: memberships in the persons' states, and what Write() will write.
     void Evaluate(std::span<Touched> touched);
@@ -55,6 +67,7 @@ private:
     using Set = std::vector<uint64_t>;  // of segments, a bit a place
     struct Block;
 
+    static void Read(Segment* segment, Oid profile_table);
     void Index(int columns);
     void ReadStale(std::span<Touched> touched);
     void Choose(std::span<const Touched> touched, Block* block) const;

@@ -24,10 +24,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
             merged.Merge(aggregate);
         }
         const auto keep = [](int) { return true; };
-        const std::string once = state.Write(keep);
+        state.Pack(keep);
+        const std::string once = state.Write();
         ProfileState again(once);
         for (const int trait : again.TraitIds()) again.Trait(trait, kAggregates[static_cast<unsigned>(trait) % std::size(kAggregates)]);
-        CDP_MUST(again.Write(keep) == once);
+        again.Pack(keep);
+        CDP_MUST(again.Write() == once);
     });
     return 0;
 }

@@ -20,6 +20,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (const auto time = collect::ParseIsoTime(text)) CDP_MUST(*time >= collect::kFirstTime && *time < collect::kEndOfTime);
 
     if (collect::IsBlank(text)) CDP_MUST(!identity::IsBlockedEverywhere(text) || text.empty());
+    CDP_MUST(collect::CompactJsonBytes(text) <= text.size());
+    const auto trimmed = collect::Trimmed(text);
+    CDP_MUST(trimmed.empty() == collect::IsBlank(text) && collect::Trimmed(trimmed) == trimmed);
     (void)govern::LooksPersonal(text);
     (void)govern::HoldsEmail(text);
 

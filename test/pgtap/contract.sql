@@ -27,10 +27,11 @@ SELECT is_empty($$SELECT oid::regclass FROM own_relation WHERE relkind IN ('r', 
 SELECT is_empty($$SELECT c.oid::regclass FROM own_relation c, aclexplode(c.relacl) g WHERE g.grantee = 0$$, 'nobody may use one for being there');
 SELECT is_empty($$SELECT n.nspname FROM pg_namespace n, aclexplode(n.nspacl) g WHERE n.nspname IN ('cdp', 'cdp_segment', 'cdp_out') AND g.grantee = 0$$,
     'nor a schema');
--- What a dump leaves out on purpose: where the pipeline stands, the parents of partitions, what lasts a transaction.
+-- What a dump leaves out on purpose: where the pipeline stands, the parents of partitions, what lasts a transaction; and
+-- the inbox, whose pending rows cdp.inbox_dump stands for.
 SELECT set_eq($$SELECT c.oid::regclass::text FROM own_relation c JOIN pg_depend d ON d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e'
     WHERE c.relkind IN ('r', 'p', 'S') AND c.oid <> ALL (SELECT unnest(extconfig) FROM pg_extension WHERE extname = 'cdp')$$,
-    '{cdp.inbox, cdp.event, cdp.pipeline, cdp.configuration, cdp.restored, cdp.kept_grant}'::text[], 'what else is a member is dumped with its rows');
+    '{cdp.inbox, cdp.inbox_0, cdp.inbox_1, cdp.inbox_2, cdp.inbox_3, cdp.event, cdp.pipeline, cdp.configuration, cdp.restored, cdp.kept_grant}'::text[], 'what else is a member is dumped with its rows');
 SELECT set_eq($$SELECT c.oid::regclass::text FROM own_relation c WHERE c.relkind IN ('r', 'v', 'S')
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('e', 'i') AND d.refclassid <> 'pg_rewrite'::regclass)
     AND NOT c.relispartition$$,

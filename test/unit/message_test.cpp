@@ -65,6 +65,25 @@ TEST(Refuse, QuotesWholeCharacters) {
     EXPECT_EQ(refusal->detail.substr(6, 300), type.substr(0, 300));
 }
 
+TEST(CompactJsonBytes, CountsWhatMustBeSent) {
+    EXPECT_EQ(CompactJsonBytes(R"({"a": [1, 2], "b c": " x, y: "})"), std::string(R"({"a":[1,2],"b c":" x, y: "})").size());
+    EXPECT_EQ(CompactJsonBytes(R"(["\\", " \" ", 1])"), std::string(R"(["\\"," \" ",1])").size());
+    EXPECT_EQ(CompactJsonBytes("\"\\"), 2u);  // cut off
+    EXPECT_EQ(CompactJsonBytes(" "), 0u);
+}
+
+TEST(IsBlank, KnowsWhatCannotBeSeen) {
+    for (const auto text : {"", " ", "\t\r\n\v\f", "\u00a0", "\u2003 \u3000", "\u200b", "\ufeff", "\u0085"}) EXPECT_TRUE(IsBlank(text)) << text;
+    for (const auto text : {"x", " x ", "\u00a0x", "\u00e0", "-", "\xa0", "\xe2\x80"}) EXPECT_FALSE(IsBlank(text)) << text;
+}
+
+TEST(Trimmed, LeavesWhatIsInside) {
+    EXPECT_EQ(Trimmed(" \u00a0 a b\u3000\t"), "a b");
+    EXPECT_EQ(Trimmed("\u00e0\u00a0"), "\u00e0");
+    EXPECT_EQ(Trimmed("a\xa0"), "a\xa0");  // half a character
+    EXPECT_EQ(Trimmed(" \ufeff "), "");
+}
+
 TEST(Beginning, CutsBetweenCharacters) {
     EXPECT_EQ(Beginning("añb", 0), "");
     EXPECT_EQ(Beginning("añb", 2), "añ");

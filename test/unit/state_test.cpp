@@ -50,6 +50,13 @@ RC_GTEST_PROP(KeyStampsLaw, DoesNotDependOnOrderAndComesBack, ()) {
     RC_ASSERT(again.all() == forwards.all());
 }
 
+std::string Packed(ProfileState&& state, const std::function<bool(int)>& keep = kKeepAll) {
+    state.Pack(keep);
+    return state.Write();
+}
+
+std::string Packed(ProfileState& state) { return Packed(std::move(state)); }  // which stays as it was, but packed
+
 ProfileState Sample() {
     ProfileState state;
     state.SetIdentifierCount(3, 2);
@@ -65,7 +72,7 @@ ProfileState Sample() {
 }
 
 TEST(ProfileState, ComesBackFromItsBytes) {
-    const std::string bytes = Sample().Write(kKeepAll);
+    const std::string bytes = Packed(Sample());
     ProfileState again(bytes);
     EXPECT_EQ(again.IdentifierCount(3), 2);
     EXPECT_EQ(again.IdentifierCount(1), 1);
@@ -77,23 +84,37 @@ TEST(ProfileState, ComesBackFromItsBytes) {
     EXPECT_EQ(again.TraitIds(), (std::vector<int>{2, 9}));
     EXPECT_EQ(again.Trait(9, Aggregate::kCount).Count(), 1);
     EXPECT_EQ(std::get<std::string>(*again.Trait(2, Aggregate::kLast).Single()), "x");
-    EXPECT_EQ(again.Write(kKeepAll), bytes);
+    EXPECT_EQ(Packed(again), bytes);
 }
 
 TEST(ProfileState, IsTheSameBytesDecodedOrNot) {
-    const std::string bytes = Sample().Write(kKeepAll);
+    const std::string bytes = Packed(Sample());
     ProfileState touched(bytes);
     touched.Trait(2, Aggregate::kLast);
-    EXPECT_EQ(touched.Write(kKeepAll), bytes);
+    EXPECT_EQ(Packed(touched), bytes);
     touched.Trait(9, Aggregate::kCount);
     touched.Trait(30, Aggregate::kUniqueList);
-    EXPECT_EQ(touched.Write(kKeepAll), bytes);
+    EXPECT_EQ(Packed(touched), bytes);
+}
+
+TEST(ProfileState, GoesOnAfterItWasPacked) {
+    ProfileState state = Sample();
+    state.Pack(kKeepAll);
+    ProfileState moved(std::move(state));
+    EXPECT_EQ(moved.TraitIds(), (std::vector<int>{2, 9}));
+    moved.Trait(9, Aggregate::kCount).Add({}, {});
+    moved.SetTrait(2, AggregateState(Aggregate::kLast));
+    EXPECT_FALSE(moved.packed());
+    ProfileState expected = Sample();
+    expected.Trait(9, Aggregate::kCount).Add({}, {});
+    expected.SetTrait(2, AggregateState(Aggregate::kLast));
+    EXPECT_EQ(Packed(std::move(moved)), Packed(std::move(expected)));
 }
 
 TEST(ProfileState, ForgetsTraitsThatNobodyKeeps) {
-    const std::string bytes = Sample().Write(kKeepAll);
-    const std::string without = ProfileState(bytes).Write([](int trait) { return trait != 2; });
-    const ProfileState left(without);
+    const std::string bytes = Packed(Sample());
+    const std::string without = Packed(ProfileState(bytes), [](int trait) { return trait != 2; });
+    ProfileState left(without);
     EXPECT_EQ(left.TraitIds(), (std::vector<int>{9}));
 }
 
@@ -101,11 +122,11 @@ TEST(ProfileState, ForgetsACountOfZero) {
     ProfileState state = Sample(), other = Sample();
     state.SetIdentifierCount(8, 1);
     state.SetIdentifierCount(8, 0);
-    EXPECT_EQ(state.Write(kKeepAll), other.Write(kKeepAll));
+    EXPECT_EQ(Packed(state), Packed(other));
 }
 
 TEST(ProfileState, RefusesBytesThatEndTooSoon) {
-    const std::string bytes = Sample().Write(kKeepAll);
+    const std::string bytes = Packed(Sample());
     for (size_t size = 0; size < bytes.size(); ++size) {
         try {
             ProfileState part(std::string_view(bytes).substr(0, size));
@@ -140,7 +161,7 @@ RC_GTEST_PROP(ProfileStateLaw, ComesBackFromItsBytes, ()) {
     for (const auto& [trait, texts] : lists)
         for (const auto& text : texts) state.Trait(trait, Aggregate::kUniqueList).Add({}, Value(text));
 
-    const std::string bytes = state.Write(kKeepAll);
+    const std::string bytes = Packed(state);
     ProfileState again(bytes);
     for (int type = 0; type < 1000; ++type)
         RC_ASSERT(again.IdentifierCount(type) == (types.contains(type) ? types.at(type) : 0));
@@ -148,7 +169,7 @@ RC_GTEST_PROP(ProfileStateLaw, ComesBackFromItsBytes, ()) {
     RC_ASSERT(again.membership_epoch() == state.membership_epoch());
     for (const auto& [trait, texts] : lists)
         RC_ASSERT(again.Trait(trait, Aggregate::kUniqueList).Values() == state.Trait(trait, Aggregate::kUniqueList).Values());
-    RC_ASSERT(again.Write(kKeepAll) == bytes);
+    RC_ASSERT(Packed(again) == bytes);
 }
 
 RC_GTEST_PROP(CodecLaw, ReadsWhatItWrote, (uint64_t u, int64_t s, const std::string& text)) {
