@@ -167,7 +167,7 @@ COMMENT ON TABLE cdp.event IS
 COMMENT ON COLUMN cdp.event.identifier_id IS
     'The strongest identifier that the message carried. It never changes; the person it belongs to may: see cdp.profile_event.';
 COMMENT ON COLUMN cdp.event.linked_ids IS
-    'The message''s other identifiers that were joined to it, strongest first; NULL if none. Those refused are in cdp.identity_conflict.';
+    'The message''s other identifiers that were joined to it, strongest first; NULL if none. Those refused are in cdp.identity_conflict. cdp.apply_identity_rules adds what new rules find.';
 
 SELECT pg_extension_config_dump('cdp.event_id_seq', '');
 
@@ -277,7 +277,7 @@ CREATE TABLE cdp.identifier (
 CREATE UNIQUE INDEX identifier_value_type ON cdp.identifier (value, type);
 CREATE INDEX identifier_profile_id ON cdp.identifier (profile_id);
 COMMENT ON TABLE cdp.identifier IS
-    'Every identifier that ever identified somebody, normalised, and whom. Seen: by occurred_at of the messages that carried it.';
+    'Every identifier that ever identified somebody, normalised, and whom. Seen: by occurred_at of the messages that carried it; infinity and -infinity: by none yet.';
 
 CREATE SEQUENCE cdp.identity_link_id_seq;
 CREATE TABLE cdp.identity_link (
@@ -294,39 +294,62 @@ CREATE TABLE cdp.identity_link (
     linked_at      timestamptz NOT NULL,
     revoked_at     timestamptz,
     revoked_by     text,
-    revoked_reason text
+    revoked_reason text,
+    after_event_id bigint
 );
 CREATE INDEX identity_link_a ON cdp.identity_link (identifier_a, identifier_b);
 CREATE INDEX identity_link_b ON cdp.identity_link (identifier_b);
 COMMENT ON TABLE cdp.identity_link IS
-    'Why identifiers are one person: each pair once for each cause (message, manual, match). Nothing is deleted, only revoked. identifier_a is the stronger.';
+    'Why identifiers are one person: each pair once for each cause (message, manual, match, rule). Nothing is deleted, only revoked. identifier_a is the stronger.';
+COMMENT ON COLUMN cdp.identity_link.revoked_by IS
+    'Who took it back; NULL for cdp.apply_identity_rules, which may make it again.';
+COMMENT ON COLUMN cdp.identity_link.after_event_id IS
+    'Of a link that no message made: the last event before it, for cdp.apply_identity_rules.';
 COMMENT ON COLUMN cdp.identity_link.linked_at IS 'For a message: its occurred_at.';
 
 CREATE TABLE cdp.identity_conflict (
     identifier_id bigint NOT NULL,
     type          text NOT NULL,
     value         text COLLATE "C" NOT NULL,
-    limit_type    text NOT NULL,
+    limit_type    text,
     message_id    text NOT NULL,
     event_id      bigint NOT NULL,
     refusals      bigint NOT NULL DEFAULT 1,
     first_at      timestamptz NOT NULL,
     last_at       timestamptz NOT NULL,
+    separation_id bigint,
     PRIMARY KEY (identifier_id, type, value)
 );
 COMMENT ON TABLE cdp.identity_conflict IS
-    'What was left out of a message because joining it would have broken the limit of limit_type: the message''s strongest identifier, and the type and value left out. message_id and event_id are of the first refusal, refusals counts them.';
+    'What was left out of a message: the message''s strongest identifier, and the type and value left out. message_id and event_id are of the first refusal, refusals counts them.';
+COMMENT ON COLUMN cdp.identity_conflict.limit_type IS
+    'The type whose limit joining it would have broken, at the first refusal; NULL if that was because of a separation.';
+COMMENT ON COLUMN cdp.identity_conflict.separation_id IS
+    'The separation (cdp.identity_separation) that joining it would have undone, at the first refusal.';
+
+CREATE SEQUENCE cdp.identity_separation_id_seq;
+CREATE TABLE cdp.identity_separation (
+    identifier_id bigint NOT NULL,
+    separation_id bigint NOT NULL,
+    part          bigint NOT NULL,
+    PRIMARY KEY (identifier_id, separation_id)
+);
+COMMENT ON TABLE cdp.identity_separation IS
+    'What was taken apart (cdp.split_identifier, cdp.revoke_link) and must stay so: no message makes identifiers of different parts of one separation one person.';
 
 CREATE SEQUENCE cdp.profile_id_seq;
 CREATE TABLE cdp.profile_alias (
     alias_id   bigint PRIMARY KEY,
     profile_id bigint NOT NULL,
     merged_at  timestamptz NOT NULL DEFAULT now(),
-    reason     text
+    reason     text,
+    identifier_id bigint
 );
 CREATE INDEX profile_alias_profile_id ON cdp.profile_alias (profile_id);
 COMMENT ON TABLE cdp.profile_alias IS
     'Profile ids that were merged away: alias_id now means profile_id.';
+COMMENT ON COLUMN cdp.profile_alias.identifier_id IS
+    'The oldest identifier of the profile that was merged away. Whoever has it is who alias_id means, when people are taken apart.';
 COMMENT ON COLUMN cdp.profile_alias.reason IS
     'Why it was merged away: message, or as cdp.merge_profiles was told (manual if nothing).';
 
@@ -338,6 +361,8 @@ SELECT pg_extension_config_dump('cdp.identifier_id_seq', '');
 SELECT pg_extension_config_dump('cdp.identity_link', '');
 SELECT pg_extension_config_dump('cdp.identity_link_id_seq', '');
 SELECT pg_extension_config_dump('cdp.identity_conflict', '');
+SELECT pg_extension_config_dump('cdp.identity_separation', '');
+SELECT pg_extension_config_dump('cdp.identity_separation_id_seq', '');
 SELECT pg_extension_config_dump('cdp.profile_alias', '');
 SELECT pg_extension_config_dump('cdp.profile_id_seq', '');
 -- matching.sql: matchers, and the pairs that they found.
@@ -524,7 +549,7 @@ CREATE TABLE cdp.segment_transition (
 );
 CREATE INDEX segment_transition_profile_id ON cdp.segment_transition (profile_id, segment_id);
 COMMENT ON TABLE cdp.segment_transition IS
-    'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), merge, create, alter, rebuild.';
+    'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), merge, split, rules, import, create, alter, rebuild.';
 
 SELECT pg_extension_config_dump('cdp.segment', '');
 SELECT pg_extension_config_dump('cdp.segment_id_seq', '');
@@ -1541,6 +1566,62 @@ CREATE FUNCTION cdp.check_replication_slots(OUT ok boolean, OUT detail text) RET
                 FROM pg_replication_slots WHERE database = current_database() AND slot_type = 'logical') r) s
 $$;
 COMMENT ON FUNCTION cdp.check_replication_slots() IS 'Internal, for cdp.check().';
+-- changing_rules_doors.sql: what identity rules that change would do, and doing it; importing links.
+
+CREATE FUNCTION cdp.propose_identity_rules(types jsonb, blocked jsonb) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    type record;
+    paths text[];
+BEGIN
+    FOR type IN SELECT key, value, EXISTS (SELECT FROM cdp.identifier_type t WHERE t.name = key AND t.dropped_at IS NULL) AS known FROM jsonb_each(types) LOOP
+        IF EXISTS (SELECT FROM jsonb_object_keys(type.value) k WHERE k NOT IN ('priority', 'max_per_profile', 'normalizer', 'paths')) THEN
+            RAISE EXCEPTION 'invalid rule for identifier type "%"', type.key
+                USING ERRCODE = 'invalid_parameter_value', HINT = 'A type may have priority, max_per_profile, normalizer and paths.';
+        END IF;
+        paths := CASE WHEN jsonb_typeof(type.value -> 'paths') = 'array' THEN ARRAY(SELECT jsonb_array_elements_text(type.value -> 'paths')) END;
+        IF type.known THEN
+            PERFORM cdp.alter_identifier_type(type.key, (type.value ->> 'priority')::int, (type.value ->> 'max_per_profile')::int,
+                                              type.value ->> 'normalizer', paths);
+        ELSE
+            PERFORM cdp.create_identifier_type(type.key, (type.value ->> 'priority')::int, (type.value ->> 'max_per_profile')::int,
+                                               coalesce(type.value ->> 'normalizer', 'none'), coalesce(paths, '{}'));
+        END IF;
+    END LOOP;
+    PERFORM cdp.block_identifier(b ->> 'type', b ->> 'pattern') FROM jsonb_array_elements(blocked) b;
+END $$;
+COMMENT ON FUNCTION cdp.propose_identity_rules(jsonb, jsonb) IS 'Internal: puts proposed rules in place; cdp.preview_identity_rules takes that back.';
+REVOKE ALL ON FUNCTION cdp.propose_identity_rules(jsonb, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION cdp.preview_identity_rules(
+        types jsonb DEFAULT '{}', blocked jsonb DEFAULT '[]',
+        OUT change text, OUT profile_id bigint, OUT profiles bigint[], OUT number bigint)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_preview_identity_rules';
+COMMENT ON FUNCTION cdp.preview_identity_rules(jsonb, jsonb) IS
+    'What would change if the rules, with those proposed, had always held; changes nothing. types: {"device_id": {"priority": 4, "max_per_profile": 3, "normalizer": "none", "paths": [...]}}, what is not named stays; blocked: [{"type": "*", "pattern": "^test$"}]. A row for each profile that would come of several (merge: profiles are those, number its identifiers), fall into several (split: profiles are those of its parts that have an id, number its parts) or get identifiers that nobody has (grow: number of them); profile_id NULL: a new one.';
+REVOKE ALL ON FUNCTION cdp.preview_identity_rules(jsonb, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION cdp.apply_identity_rules(OUT change text, OUT profile_id bigint, OUT profiles bigint[], OUT number bigint)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_apply_identity_rules';
+COMMENT ON FUNCTION cdp.apply_identity_rules() IS
+    'Makes everybody who they were if the rules had always been those of now: all kept events again, in their order, with links by hand and matches, and what was taken back and taken apart. A profile_id stays with the profile''s strongest identifier. Returns what changed, as cdp.preview_identity_rules does. Keeps the pipeline waiting meanwhile.';
+REVOKE ALL ON FUNCTION cdp.apply_identity_rules() FROM PUBLIC;
+
+CREATE FUNCTION cdp.import_links(relation regclass, reason text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_import_links';
+COMMENT ON FUNCTION cdp.import_links(regclass, text) IS
+    'Joins pairs of identifiers, all at once: each row of a table or view with the columns type_a, value_a, type_b, value_b, in its order, as a message that carries the two would, subject to limits and separations. Returns how many links were made; a NOTICE says how many rows were left out. Keeps all identifiers in memory, and the pipeline waiting, meanwhile.';
+REVOKE ALL ON FUNCTION cdp.import_links(regclass, text) FROM PUBLIC;
 -- identity_doors.sql: configuring identifier types, finding people, merging them by hand.
 
 CREATE FUNCTION cdp.resolve(type text, value text) RETURNS bigint
@@ -1794,6 +1875,91 @@ CREATE FUNCTION cdp.apply_matches(name text, threshold double precision DEFAULT 
 COMMENT ON FUNCTION cdp.apply_matches(text, double precision) IS
     'Makes profiles one that cdp.cluster_matches finds to be one person, within the limits of identifiers; what is refused is in cdp.identity_conflict. Returns how many profiles went into others. Where the source is a table, accepts the matches within each person.';
 REVOKE ALL ON FUNCTION cdp.apply_matches(text, double precision) FROM PUBLIC;
+-- taking_back_doors.sql: taking people apart again, and explaining why they are one.
+
+CREATE FUNCTION cdp.split_identifier(type text, value text, reason text) RETURNS bigint
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_split_identifier';
+COMMENT ON FUNCTION cdp.split_identifier(text, text, text) IS
+    'Takes an identifier out of its profile into a new one of its own, which is returned, with the events that it was the strongest identifier of. What hung together by it alone comes apart too; the part with the strongest identifier keeps the profile_id. No message links it with the others again; cdp.merge_profiles does. An only identifier stays where it is.';
+REVOKE ALL ON FUNCTION cdp.split_identifier(text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.revoke_link(link_id bigint, reason text) RETURNS void
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_revoke_link';
+COMMENT ON FUNCTION cdp.revoke_link(bigint, text) IS
+    'Takes back one link of cdp.identity_link, whatever made it: message, match or person. What hung together by it alone comes apart and is kept apart; the part with the strongest identifier keeps the profile_id. If other links hold it together, nobody changes.';
+REVOKE ALL ON FUNCTION cdp.revoke_link(bigint, text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.explain_identity(
+        profile_id bigint, OUT link_id bigint, OUT type_a text, OUT value_a text, OUT type_b text, OUT value_b text, OUT cause text,
+        OUT message_id text, OUT event_id bigint, OUT matcher text, OUT score double precision, OUT reason text, OUT actor text,
+        OUT linked_at timestamptz, OUT revoked_at timestamptz, OUT revoked_by text, OUT revoked_reason text)
+    RETURNS SETOF record
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    WITH own AS MATERIALIZED (
+        SELECT i.identifier_id FROM cdp.identifier i
+        WHERE i.profile_id = coalesce((SELECT p.profile_id FROM cdp.profile_alias p WHERE p.alias_id = explain_identity.profile_id), explain_identity.profile_id))
+    SELECT l.link_id, a.type, a.value, b.type, b.value, l.cause, l.message_id, l.event_id, l.matcher, l.score, l.reason, l.actor,
+           l.linked_at, l.revoked_at, l.revoked_by, l.revoked_reason
+    FROM (SELECT l.* FROM own JOIN cdp.identity_link l ON l.identifier_a = own.identifier_id
+          UNION SELECT l.* FROM own JOIN cdp.identity_link l ON l.identifier_b = own.identifier_id) l
+         JOIN cdp.identifier a ON a.identifier_id = l.identifier_a JOIN cdp.identifier b ON b.identifier_id = l.identifier_b
+    ORDER BY l.link_id
+$$;
+COMMENT ON FUNCTION cdp.explain_identity(bigint) IS
+    'Every link of the profile''s identifiers, in the order in which they were made: which two identifiers (the stronger first), by which cause: message (message_id, event_id: the first that carried both), manual (actor, reason), match (matcher, score) or rule; when; and who took it back, if somebody did. Then one of the two may be somebody else''s by now. An id that was merged away is understood.';
+REVOKE ALL ON FUNCTION cdp.explain_identity(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.explain_identity(bigint) TO cdp_pii;
+
+CREATE FUNCTION cdp.explain_merge(
+        type_a text, value_a text, type_b text, value_b text, OUT step int, OUT from_type text, OUT from_value text, OUT to_type text,
+        OUT to_value text, OUT link_id bigint, OUT cause text, OUT message_id text, OUT event_id bigint, OUT score double precision,
+        OUT reason text, OUT actor text, OUT linked_at timestamptz)
+    RETURNS SETOF record
+    LANGUAGE c STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_explain_merge';
+COMMENT ON FUNCTION cdp.explain_merge(text, text, text, text) IS
+    'The shortest chain of links in force that makes two identifiers one person, step by step. No row if they are two people (a NOTICE says which), or the same identifier.';
+REVOKE ALL ON FUNCTION cdp.explain_merge(text, text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.explain_merge(text, text, text, text) TO cdp_pii;
+
+CREATE VIEW cdp.suspicious_profile AS
+    WITH counted AS (
+        SELECT i.profile_id, i.type, count(*) AS identifiers,
+               count(*) FILTER (WHERE i.first_seen_at > now() - interval '7 days' AND i.first_seen_at < 'infinity') AS recent
+        FROM cdp.identifier i GROUP BY i.profile_id, i.type),
+    person AS (
+        SELECT c.profile_id, sum(c.identifiers)::bigint AS identifiers, sum(c.recent)::bigint AS recent,
+               string_agg(format('%s of at most %s %s', c.identifiers, t.max_per_profile, c.type), ', ' ORDER BY t.priority, c.type)
+                   FILTER (WHERE c.identifiers > t.max_per_profile OR (c.identifiers = t.max_per_profile AND t.max_per_profile > 2)) AS full_types
+        FROM counted c JOIN cdp.identifier_type t ON t.name = c.type GROUP BY c.profile_id),
+    usual AS (
+        SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY p.identifiers) AS identifiers,
+               percentile_disc(0.5) WITHIN GROUP (ORDER BY p.recent) FILTER (WHERE p.recent > 0) AS recent
+        FROM person p),
+    refused AS (
+        SELECT i.profile_id, count(DISTINCT (c.type, c.value)) AS identifiers, sum(c.refusals)::bigint AS refusals
+        FROM cdp.identity_conflict c JOIN cdp.identifier i USING (identifier_id) GROUP BY i.profile_id),
+    judged AS (
+        SELECT p.profile_id, p.identifiers, p.recent, coalesce(r.refusals, 0) AS refusals,
+               array_remove(ARRAY[
+                   p.full_types,
+                   CASE WHEN p.identifiers >= greatest(20, 10 * u.identifiers)
+                        THEN format('%s identifiers, where half of all profiles have at most %s', p.identifiers, u.identifiers) END,
+                   CASE WHEN r.identifiers >= 5
+                        THEN format('%s identifiers of other people came with its own, in %s messages', r.identifiers, r.refusals) END,
+                   CASE WHEN p.recent >= greatest(10, 10 * u.recent)
+                        THEN format('%s identifiers in the last 7 days, where half of those that grew got at most %s', p.recent, u.recent) END], NULL) AS reasons
+        FROM person p CROSS JOIN usual u LEFT JOIN refused r USING (profile_id))
+    SELECT j.profile_id, j.identifiers, j.recent AS recent_identifiers, j.refusals, j.reasons FROM judged j WHERE j.reasons <> '{}';
+COMMENT ON VIEW cdp.suspicious_profile IS
+    'Profiles that may be several people, and why: a type of identifiers at its limit (if that is over 2) or beyond; 20 identifiers or more that are ten times the median; 5 or more identifiers that were refused (cdp.identity_conflict); 10 or more new in the last 7 days that are ten times the median of those that grew. Reads all identifiers.';
 -- rebuild_doors.sql: the law of equality, checked and repaired.
 
 CREATE FUNCTION cdp.rebuild(repair boolean DEFAULT false, OUT table_name text, OUT differing bigint) RETURNS SETOF record
@@ -2092,7 +2258,7 @@ BEGIN
         ('cdp_analyst',
          ARRAY['resolve', 'get_profile', 'sees_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],
          ARRAY['segment', 'segment_member', 'segment_transition', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
-               'profile_alias', 'account_member', 'purpose', 'event_masked', 'identity_link', 'destination']),
+               'profile_alias', 'account_member', 'purpose', 'event_masked', 'identity_link', 'identity_separation', 'suspicious_profile', 'destination']),
         ('cdp_pii',
          ARRAY['resolve', 'get_profile', 'timeline', 'explain_identity', 'explain_merge', 'explain_match', 'explain_segment',
                'sees_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],

@@ -147,7 +147,7 @@ COMMENT ON TABLE cdp.event IS
 COMMENT ON COLUMN cdp.event.identifier_id IS
     'The strongest identifier that the message carried. It never changes; the person it belongs to may: see cdp.profile_event.';
 COMMENT ON COLUMN cdp.event.linked_ids IS
-    'The message''s other identifiers that were joined to it, strongest first; NULL if none. Those refused are in cdp.identity_conflict.';
+    'The message''s other identifiers that were joined to it, strongest first; NULL if none. Those refused are in cdp.identity_conflict. cdp.apply_identity_rules adds what new rules find.';
 
 SELECT pg_extension_config_dump('cdp.event_id_seq', '');
 

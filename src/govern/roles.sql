@@ -25,7 +25,7 @@ BEGIN
         ('cdp_analyst',
          ARRAY['resolve', 'get_profile', 'sees_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],
          ARRAY['segment', 'segment_member', 'segment_transition', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
-               'profile_alias', 'account_member', 'purpose', 'event_masked', 'identity_link', 'destination']),
+               'profile_alias', 'account_member', 'purpose', 'event_masked', 'identity_link', 'identity_separation', 'suspicious_profile', 'destination']),
         ('cdp_pii',
          ARRAY['resolve', 'get_profile', 'timeline', 'explain_identity', 'explain_merge', 'explain_match', 'explain_segment',
                'sees_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],

@@ -58,7 +58,7 @@ CREATE TABLE cdp.identifier (
 CREATE UNIQUE INDEX identifier_value_type ON cdp.identifier (value, type);
 CREATE INDEX identifier_profile_id ON cdp.identifier (profile_id);
 COMMENT ON TABLE cdp.identifier IS
-    'Every identifier that ever identified somebody, normalised, and whom. Seen: by occurred_at of the messages that carried it.';
+    'Every identifier that ever identified somebody, normalised, and whom. Seen: by occurred_at of the messages that carried it; infinity and -infinity: by none yet.';
 
 CREATE SEQUENCE cdp.identity_link_id_seq;
 CREATE TABLE cdp.identity_link (
@@ -75,39 +75,62 @@ CREATE TABLE cdp.identity_link (
     linked_at      timestamptz NOT NULL,
     revoked_at     timestamptz,
     revoked_by     text,
-    revoked_reason text
+    revoked_reason text,
+    after_event_id bigint
 );
 CREATE INDEX identity_link_a ON cdp.identity_link (identifier_a, identifier_b);
 CREATE INDEX identity_link_b ON cdp.identity_link (identifier_b);
 COMMENT ON TABLE cdp.identity_link IS
-    'Why identifiers are one person: each pair once for each cause (message, manual, match). Nothing is deleted, only revoked. identifier_a is the stronger.';
+    'Why identifiers are one person: each pair once for each cause (message, manual, match, rule). Nothing is deleted, only revoked. identifier_a is the stronger.';
+COMMENT ON COLUMN cdp.identity_link.revoked_by IS
+    'Who took it back; NULL for cdp.apply_identity_rules, which may make it again.';
+COMMENT ON COLUMN cdp.identity_link.after_event_id IS
+    'Of a link that no message made: the last event before it, for cdp.apply_identity_rules.';
 COMMENT ON COLUMN cdp.identity_link.linked_at IS 'For a message: its occurred_at.';
 
 CREATE TABLE cdp.identity_conflict (
     identifier_id bigint NOT NULL,
     type          text NOT NULL,
     value         text COLLATE "C" NOT NULL,
-    limit_type    text NOT NULL,
+    limit_type    text,
     message_id    text NOT NULL,
     event_id      bigint NOT NULL,
     refusals      bigint NOT NULL DEFAULT 1,
     first_at      timestamptz NOT NULL,
     last_at       timestamptz NOT NULL,
+    separation_id bigint,
     PRIMARY KEY (identifier_id, type, value)
 );
 COMMENT ON TABLE cdp.identity_conflict IS
-    'What was left out of a message because joining it would have broken the limit of limit_type: the message''s strongest identifier, and the type and value left out. message_id and event_id are of the first refusal, refusals counts them.';
+    'What was left out of a message: the message''s strongest identifier, and the type and value left out. message_id and event_id are of the first refusal, refusals counts them.';
+COMMENT ON COLUMN cdp.identity_conflict.limit_type IS
+    'The type whose limit joining it would have broken, at the first refusal; NULL if that was because of a separation.';
+COMMENT ON COLUMN cdp.identity_conflict.separation_id IS
+    'The separation (cdp.identity_separation) that joining it would have undone, at the first refusal.';
+
+CREATE SEQUENCE cdp.identity_separation_id_seq;
+CREATE TABLE cdp.identity_separation (
+    identifier_id bigint NOT NULL,
+    separation_id bigint NOT NULL,
+    part          bigint NOT NULL,
+    PRIMARY KEY (identifier_id, separation_id)
+);
+COMMENT ON TABLE cdp.identity_separation IS
+    'What was taken apart (cdp.split_identifier, cdp.revoke_link) and must stay so: no message makes identifiers of different parts of one separation one person.';
 
 CREATE SEQUENCE cdp.profile_id_seq;
 CREATE TABLE cdp.profile_alias (
     alias_id   bigint PRIMARY KEY,
     profile_id bigint NOT NULL,
     merged_at  timestamptz NOT NULL DEFAULT now(),
-    reason     text
+    reason     text,
+    identifier_id bigint
 );
 CREATE INDEX profile_alias_profile_id ON cdp.profile_alias (profile_id);
 COMMENT ON TABLE cdp.profile_alias IS
     'Profile ids that were merged away: alias_id now means profile_id.';
+COMMENT ON COLUMN cdp.profile_alias.identifier_id IS
+    'The oldest identifier of the profile that was merged away. Whoever has it is who alias_id means, when people are taken apart.';
 COMMENT ON COLUMN cdp.profile_alias.reason IS
     'Why it was merged away: message, or as cdp.merge_profiles was told (manual if nothing).';
 
@@ -119,5 +142,7 @@ SELECT pg_extension_config_dump('cdp.identifier_id_seq', '');
 SELECT pg_extension_config_dump('cdp.identity_link', '');
 SELECT pg_extension_config_dump('cdp.identity_link_id_seq', '');
 SELECT pg_extension_config_dump('cdp.identity_conflict', '');
+SELECT pg_extension_config_dump('cdp.identity_separation', '');
+SELECT pg_extension_config_dump('cdp.identity_separation_id_seq', '');
 SELECT pg_extension_config_dump('cdp.profile_alias', '');
 SELECT pg_extension_config_dump('cdp.profile_id_seq', '');

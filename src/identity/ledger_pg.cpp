@@ -6,10 +6,41 @@
 
 namespace cdp::identity {
 
-StagedMerges::StagedMerges(Resolver& resolver) : staged_("cdp_batch_merge", {{"gone", INT8OID}, {"survivor", INT8OID}}) {
+namespace {
+
+/// The oldest identifier of each profile that ended, as it was then: with those of profiles that had become it before.
+std::unordered_map<ProfileId, int64> OldestOfGone(Resolver& resolver, BatchIdentifiers& identifiers) {
+    static pg::Statement find(
+        "SELECT b.profile_id, min(i.identifier_id) FROM cdp_batch_gone b JOIN cdp.identifier i ON i.profile_id = b.profile_id GROUP BY 1");
+    std::unordered_map<ProfileId, int64> oldest;
+    pg::StagedRows staged("cdp_batch_gone", {{"profile_id", INT8OID}});
+    for (const Merge& merge : resolver.merges()) {
+        oldest[merge.gone] = PG_INT64_MAX;
+        staged.Add({Int64GetDatum(merge.gone)});
+    }
+    const auto rows = find.Query();
+    for (uint64 i = 0; i < rows.size(); ++i) oldest[rows.Int8(i, 1)] = rows.Int8(i, 2);
+    for (size_t i = 0; i < identifiers.entries().size(); ++i) {
+        const int node = resolver.NodeOf(static_cast<int>(i));
+        const auto& entry = identifiers.entries()[i];
+        if (node < 0 || !entry.is_new) continue;
+        if (const auto gone = oldest.find(resolver.OwnProfile(node)); gone != oldest.end()) gone->second = std::min(gone->second, entry.identifier_id);
+    }
+    for (const Merge& merge : resolver.merges())
+        if (const auto survivor = oldest.find(merge.survivor); survivor != oldest.end())
+            survivor->second = std::min(survivor->second, oldest.at(merge.gone));
+    return oldest;
+}
+
+}  // namespace
+
+StagedMerges::StagedMerges(Resolver& resolver, BatchIdentifiers& identifiers)
+    : staged_("cdp_batch_merge", {{"gone", INT8OID}, {"survivor", INT8OID}, {"identifier_id", INT8OID}}) {
+    if (resolver.merges().empty()) return;
+    const auto oldest = OldestOfGone(resolver, identifiers);
     for (int node = 0; node < resolver.nodes(); ++node)
-        if (resolver.OwnProfile(node) != resolver.ProfileOf(node))
-            staged_.Add({Int64GetDatum(resolver.OwnProfile(node)), Int64GetDatum(resolver.ProfileOf(node))});
+        if (const ProfileId gone = resolver.OwnProfile(node); gone != resolver.ProfileOf(node))
+            staged_.Add({Int64GetDatum(gone), Int64GetDatum(resolver.ProfileOf(node)), Int64GetDatum(oldest.at(gone))});
 }
 
 ProfileId Ledger::NextProfileId() {
@@ -56,7 +87,7 @@ void Ledger::Record(const collect::InboxMessage& message, int64 event_id, std::s
     for (const Candidate& candidate : carried.subspan(joined.kept)) {
         auto [entry, is_new] = conflicts_.try_emplace(
             {strongest, candidate.identifier},
-            Conflict{joined.limit_type, std::string(message.message_id), event_id, 0, message.occurred_at, message.occurred_at});
+            Conflict{joined.limit_type, joined.separation, std::string(message.message_id), event_id, 0, message.occurred_at, message.occurred_at});
         ++entry->second.refusals;
         entry->second.first_at = std::min(entry->second.first_at, message.occurred_at);
         entry->second.last_at = std::max(entry->second.last_at, message.occurred_at);
@@ -99,7 +130,8 @@ void Ledger::WriteLinks() {
             if (!links_[i].surely_new) staged.Add({Int32GetDatum(static_cast<int32>(i)), Int64GetDatum(links_[i].a), Int64GetDatum(links_[i].b)});
         static pg::Statement find(
             "SELECT b.place FROM cdp_batch_pair b JOIN cdp.identity_link l"
-            " ON l.identifier_a = b.identifier_a AND l.identifier_b = b.identifier_b AND l.cause = 'message'");
+            " ON l.identifier_a = b.identifier_a AND l.identifier_b = b.identifier_b AND l.cause = 'message'"
+            " AND (l.revoked_at IS NULL OR l.revoked_by IS NOT NULL)");
         const auto known = staged.size() > 0 ? find.Query() : pg::Rows();
         for (uint64 i = 0; i < known.size(); ++i) links_[DatumGetInt32(*known.Get(i, 1))].event_id = 0;
         std::erase_if(links_, [](const Link& link) { return link.event_id == 0; });
@@ -119,17 +151,21 @@ void Ledger::WriteConflicts(BatchIdentifiers& identifiers) {
     if (conflicts_.empty()) return;
     pg::StagedRows staged("cdp_batch_conflict", {{"identifier_id", INT8OID}, {"type", TEXTOID}, {"value", TEXTOID}, {"limit_type", TEXTOID},
                                                  {"message_id", TEXTOID}, {"event_id", INT8OID}, {"refusals", INT8OID},
-                                                 {"first_at", TIMESTAMPTZOID}, {"last_at", TIMESTAMPTZOID}});
+                                                 {"first_at", TIMESTAMPTZOID}, {"last_at", TIMESTAMPTZOID}, {"separation_id", INT8OID}});
     const auto& types = identifiers.rules().types();
     for (const auto& [pair, conflict] : conflicts_) {
         const auto& entry = identifiers.entries()[pair.second];
-        staged.Add({Int64GetDatum(pair.first), pg::TextDatum(types[entry.type].name), pg::TextDatum(entry.value),
-                    pg::TextDatum(types[conflict.limit_type].name), pg::TextDatum(conflict.message_id), Int64GetDatum(conflict.event_id),
-                    Int64GetDatum(conflict.refusals), TimestampTzGetDatum(conflict.first_at), TimestampTzGetDatum(conflict.last_at)});
+        const bool of_limit = conflict.limit_type >= 0;
+        const Datum values[] = {Int64GetDatum(pair.first), pg::TextDatum(types[entry.type].name), pg::TextDatum(entry.value),
+                                of_limit ? pg::TextDatum(types[conflict.limit_type].name) : Datum(0), pg::TextDatum(conflict.message_id),
+                                Int64GetDatum(conflict.event_id), Int64GetDatum(conflict.refusals), TimestampTzGetDatum(conflict.first_at),
+                                TimestampTzGetDatum(conflict.last_at), Int64GetDatum(conflict.separation)};
+        const bool nulls[] = {false, false, false, !of_limit, false, false, false, false, false, of_limit};
+        staged.Add(values, nulls);
     }
     static pg::Statement record(
-        "INSERT INTO cdp.identity_conflict AS c (identifier_id, type, value, limit_type, message_id, event_id, refusals, first_at, last_at)"
-        " SELECT identifier_id, type, value, limit_type, message_id, event_id, refusals, first_at, last_at FROM cdp_batch_conflict"
+        "INSERT INTO cdp.identity_conflict AS c (identifier_id, type, value, limit_type, message_id, event_id, refusals, first_at, last_at, separation_id)"
+        " SELECT identifier_id, type, value, limit_type, message_id, event_id, refusals, first_at, last_at, separation_id FROM cdp_batch_conflict"
         " ON CONFLICT (identifier_id, type, value) DO UPDATE SET refusals = c.refusals + excluded.refusals,"
         " first_at = least(c.first_at, excluded.first_at), last_at = greatest(c.last_at, excluded.last_at)");
     record.Execute();
@@ -142,7 +178,8 @@ void Ledger::WriteAliases(Resolver& resolver, const StagedMerges& merges, std::s
     static pg::Statement redirect(
         "UPDATE cdp.profile_alias a SET profile_id = b.survivor FROM cdp_batch_merge b WHERE a.profile_id = b.gone");
     static pg::Statement add(
-        "INSERT INTO cdp.profile_alias (alias_id, profile_id, reason) SELECT gone, survivor, $1 FROM cdp_batch_merge", {TEXTOID});
+        "INSERT INTO cdp.profile_alias (alias_id, profile_id, reason, identifier_id)"
+        " SELECT gone, survivor, $1, identifier_id FROM cdp_batch_merge", {TEXTOID});
     redirect.Execute();
     add.Execute({pg::Text(why_merged)});
 }
@@ -154,8 +191,9 @@ void Ledger::LinkByHand(int64 profile_a, int64 profile_b, const std::string& rea
         "  JOIN cdp.identifier_type t ON t.name = i.type WHERE i.profile_id IN ($1, $2)"
         "  ORDER BY i.profile_id, t.priority, i.value),"
         " pair AS (SELECT array_agg(identifier_id ORDER BY priority, value) AS ids FROM strongest)"
-        " INSERT INTO cdp.identity_link (link_id, identifier_a, identifier_b, cause, reason, actor, linked_at)"
-        " SELECT nextval('cdp.identity_link_id_seq'), ids[1], ids[2], 'manual', $3, $4, now() FROM pair WHERE ids[2] IS NOT NULL",
+        " INSERT INTO cdp.identity_link (link_id, identifier_a, identifier_b, cause, reason, actor, linked_at, after_event_id)"
+        " SELECT nextval('cdp.identity_link_id_seq'), ids[1], ids[2], 'manual', $3, $4, now(),"
+        " (SELECT last_value FROM cdp.event_id_seq) FROM pair WHERE ids[2] IS NOT NULL",
         {pg::Int8(profile_a), pg::Int8(profile_b), pg::Text(reason), pg::Text(actor)});
 }
 

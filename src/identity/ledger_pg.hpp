@@ -10,10 +10,11 @@
 
 namespace cdp::identity {
 
-/// The profiles that ended in this batch and what they are now, staged as cdp_batch_merge (gone, survivor).
+/// The profiles that ended in this batch and what they are now, staged as cdp_batch_merge (gone, survivor, and the
+/// oldest identifier_id of the one that is gone). Make it before identifiers are written.
 class StagedMerges {
 public:
-    explicit StagedMerges(Resolver& resolver);
+    StagedMerges(Resolver& resolver, BatchIdentifiers& identifiers);
     bool any() const { return staged_.size() > 0; }
 
 private:
@@ -47,6 +48,7 @@ private:
     };
     struct Conflict {
         int limit_type;
+        int64 separation;
         std::string message_id;
         int64 event_id, refusals, first_at, last_at;
     };

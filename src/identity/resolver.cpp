@@ -1,8 +1,6 @@
 // identity/resolver.cpp: see resolver.hpp.
 #include "identity/resolver.hpp"
 
-#include <algorithm>
-
 #include "pg/error.hpp"
 
 namespace cdp::identity {
@@ -28,6 +26,17 @@ int Resolver::AddProfile(ProfileId profile, std::span<const int64_t> counts) {
 }
 
 void Resolver::Know(int identifier, int node) { node_of_[identifier] = node; }
+
+std::vector<Mark>& Resolver::MarksOf(int root) {
+    if (marks_.size() <= static_cast<size_t>(root)) marks_.resize(static_cast<size_t>(root) + 1);
+    return marks_[static_cast<size_t>(root)];
+}
+
+void Resolver::AddMark(int node, Mark mark) {
+    auto& marks = MarksOf(Root(node));
+    const auto place = std::lower_bound(marks.begin(), marks.end(), mark);
+    if (place == marks.end() || *place != mark) marks.insert(place, mark);
+}
 
 int Resolver::Root(int node) { return Sets().find_set(node); }
 
@@ -57,6 +66,41 @@ int Resolver::BrokenLimit(std::span<const Candidate> candidates) {
     return -1;
 }
 
+int64_t Resolver::BrokenSeparation(std::span<const Candidate> candidates) {
+    if (marks_.empty()) return 0;
+    together_.clear();
+    for (const Candidate& candidate : candidates) {
+        const int node = node_of_[candidate.identifier];
+        if (node < 0) continue;
+        const auto& marks = MarksOf(Root(node));
+        together_.insert(together_.end(), marks.begin(), marks.end());
+    }
+    std::sort(together_.begin(), together_.end());
+    const auto broken = std::adjacent_find(together_.begin(), together_.end(), [](const Mark& a, const Mark& b) {
+        return a.separation == b.separation && a.part != b.part;
+    });
+    return broken == together_.end() ? 0 : broken->separation;
+}
+
+void Resolver::UniteMarks(int root, int other) {
+    if (marks_.empty()) return;
+    std::vector<Mark> united = std::move(MarksOf(other));
+    auto& ours = MarksOf(root);
+    united.insert(united.end(), ours.begin(), ours.end());
+    std::sort(united.begin(), united.end());
+    united.erase(std::unique(united.begin(), united.end()), united.end());
+    // Somebody made one of two of its sides: that is a side of its own now, apart from whatever else is on either.
+    for (size_t i = 1; i < united.size();) {
+        if (united[i].separation != united[i - 1].separation) {
+            ++i;
+            continue;
+        }
+        united[i - 1].part = next_part_--;
+        united.erase(united.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+    MarksOf(root) = std::move(united);
+}
+
 void Resolver::Unite(int a, int b, size_t message) {
     a = Root(a);
     b = Root(b);
@@ -67,23 +111,32 @@ void Resolver::Unite(int a, int b, size_t message) {
     const int other = root == a ? b : a;
     for (size_t type = 0; type < types_; ++type)
         counts_[static_cast<size_t>(root) * types_ + type] += counts_[static_cast<size_t>(other) * types_ + type];
+    UniteMarks(root, other);
     merges_.push_back({gone, survivor, message});
     profiles_[root] = survivor;
+}
+
+bool Resolver::Stronger(const Candidate& a, const Candidate& b) const {
+    const int pa = rules_[a.type].priority, pb = rules_[b.type].priority;
+    if (pa != pb) return pa < pb;
+    if (a.value != b.value) return a.value < b.value;
+    return rules_[a.type].type_id < rules_[b.type].type_id;
 }
 
 Joined Resolver::Join(size_t message, std::span<Candidate> candidates) {
     if (candidates.empty())
         throw Error(sqlstate::invalid_parameter_value, "a message without identifiers belongs to nobody");
-    std::sort(candidates.begin(), candidates.end(), [&](const Candidate& a, const Candidate& b) {
-        const int pa = rules_[a.type].priority, pb = rules_[b.type].priority;
-        if (pa != pb) return pa < pb;
-        if (a.value != b.value) return a.value < b.value;
-        return rules_[a.type].type_id < rules_[b.type].type_id;
-    });
+    std::sort(candidates.begin(), candidates.end(), [&](const Candidate& a, const Candidate& b) { return Stronger(a, b); });
     Joined result{-1, static_cast<int>(candidates.size())};
-    if (candidates.size() > 1)
-        for (int broken; result.kept > 1 && (broken = BrokenLimit(candidates.first(result.kept))) >= 0; --result.kept)
-            if (result.limit_type < 0) result.limit_type = broken;
+    for (; result.kept > 1; --result.kept) {
+        const auto rest = candidates.first(result.kept);
+        const int limit = BrokenLimit(rest);
+        const int64_t separation = limit < 0 ? BrokenSeparation(rest) : 0;
+        if (limit < 0 && separation == 0) break;
+        if (result.kept < static_cast<int>(candidates.size())) continue;
+        result.limit_type = limit;
+        result.separation = separation;
+    }
 
     // Those that are known come together first, so that a new profile is made only for wholly new people.
     const auto kept = candidates.first(result.kept);

@@ -150,6 +150,16 @@ int BatchIdentifiers::EntryOf(int type, std::string_view value) {
     return written->second;
 }
 
+int BatchIdentifiers::Take(int type, std::string_view value) {
+    const Index& known = rules_.TakesAsWritten(type) ? index_ : written_;
+    if (const auto entry = known.find({type, value}); entry != known.end()) return entry->second;
+    if (collect::IsBlank(value)) return -1;
+    if (collect::Characters(value) > collect::kLongestIdentifier)
+        throw Error(sqlstate::invalid_parameter_value, rules_.types()[type].name + " is too long")
+            .Detail(std::to_string(collect::Characters(value)) + " characters; at most " + std::to_string(collect::kLongestIdentifier) + " are allowed");
+    return EntryOf(type, Keep(std::string(value)));
+}
+
 std::optional<collect::Refusal> BatchIdentifiers::Add(int type, std::string_view value, std::vector<Candidate>* candidates, size_t first) {
     if (type < 0 || collect::IsBlank(value)) return std::nullopt;
     if (value.size() > collect::kLongestIdentifier && collect::Characters(value) > collect::kLongestIdentifier)

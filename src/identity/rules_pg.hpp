@@ -71,6 +71,10 @@ public:
     /// an unknown type. A value over 200 characters makes it a refusal.
     std::optional<collect::Refusal> Extract(const collect::InboxMessage& message, std::vector<Candidate>* candidates);
 
+    /// The entry of a value as somebody writes it, which need not live on; -1 if it identifies nobody. Throws
+    /// Error(invalid_parameter_value) if it is too long.
+    int Take(int type, std::string_view value);
+
     /// Fills in what the database knows of the entries.
     void LookUp();
     /// The places of the entries in the order of their values, as cdp.identifier's widest index has them. After LookUp().

@@ -6,6 +6,7 @@
 #include "collect/events_pg.hpp"
 #include "collect/message_keys_pg.hpp"
 #include "identity/ledger_pg.hpp"
+#include "identity/separations_pg.hpp"
 #include "pg/settings.hpp"
 #include "pipeline/definitions_pg.hpp"
 #include "profile/accounts_pg.hpp"
@@ -22,24 +23,17 @@ namespace {
 
 constexpr LOCKMODE kLockMode = ShareUpdateExclusiveLock;
 
-/// The stages behind identity: segments, profiles, memberships, destinations.
-void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone) {
-    definitions.segments->Evaluate(touched);
-    people.Write(any_gone);
-    definitions.segments->Write(any_gone);
-
-    if (definitions.destinations.empty()) return;
-    pg::StagedRows staged("cdp_touched", {{"profile_id", INT8OID}});
-    for (const auto& t : touched) staged.Add({Int64GetDatum(t.person->profile_id())});
-    static pg::Statement gone("SELECT gone FROM cdp_batch_merge");
-    if (any_gone) staged.Take(gone);
-    definitions.destinations.Apply();
-}
-
-/// Writes down what stands still from here on.
-void NoteProblems(const Definitions& definitions) {
-    const bool traits = definitions.traits->NoteProblems(), segments = definitions.segments->NoteProblems();
-    if (traits || segments) TouchConfiguration();
+/// Makes the people who are loaded nodes of the resolver.
+void AddPeople(profile::People& people, std::span<const identity::TypeRule> rules, identity::Resolver& resolver) {
+    std::vector<int64_t> counts(rules.size());
+    std::vector<int64> marked;
+    for (auto& [profile_id, person] : people.loaded()) {
+        for (size_t type = 0; type < rules.size(); ++type) counts[type] = person.state().IdentifierCount(rules[type].type_id);
+        people.SetNode(profile_id, resolver.AddProfile(profile_id, counts));
+        if (person.state().IdentifierCount(profile::kMarkedTypeId) != 0) marked.push_back(profile_id);
+    }
+    if (!marked.empty())
+        identity::ReadMarks(marked, [&](int64 profile_id, identity::Mark mark) { resolver.AddMark(people.NodeOf(profile_id), mark); });
 }
 
 /// What the batch knows of one accepted message.
@@ -127,11 +121,7 @@ void Batch::Join() {
     people_->Load();
 
     resolver_.emplace(rules, entries.size(), identity::Ledger::NextProfileId());
-    std::vector<int64_t> counts(rules.size());
-    for (auto& [profile_id, person] : people_->loaded()) {
-        for (size_t type = 0; type < rules.size(); ++type) counts[type] = person.state().IdentifierCount(rules[type].type_id);
-        people_->SetNode(profile_id, resolver_->AddProfile(profile_id, counts));
-    }
+    AddPeople(*people_, rules, *resolver_);
     for (size_t i = 0; i < entries.size(); ++i)
         if (entries[i].identifier_id != 0) resolver_->Know(static_cast<int>(i), people_->NodeOf(entries[i].profile_id));
 
@@ -178,7 +168,7 @@ void Batch::FoldPeople() {
 }
 
 void Batch::Write() {
-    const identity::StagedMerges merges(*resolver_);
+    const identity::StagedMerges merges(*resolver_, identifiers_);
     events_->Write();
     ledger_.Write(identifiers_, *resolver_, merges);
     profile::WriteAccounts(events_->rows(), [&](size_t i) { return people_->OfNode(accepted_[i].joined.node).profile_id(); }, merges.any());
@@ -207,6 +197,24 @@ Oid InstalledExtension() {
 }
 
 }  // namespace
+
+void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone) {
+    definitions.segments->Evaluate(touched);
+    people.Write(any_gone);
+    definitions.segments->Write(any_gone);
+
+    if (definitions.destinations.empty()) return;
+    pg::StagedRows staged("cdp_touched", {{"profile_id", INT8OID}});
+    for (const auto& t : touched) staged.Add({Int64GetDatum(t.person->profile_id())});
+    static pg::Statement gone("SELECT gone FROM cdp_batch_merge");
+    if (any_gone) staged.Take(gone);
+    definitions.destinations.Apply();
+}
+
+void NoteProblems(const Definitions& definitions) {
+    const bool traits = definitions.traits->NoteProblems(), segments = definitions.segments->NoteProblems();
+    if (traits || segments) TouchConfiguration();
+}
 
 void Lock() {
     const Oid extension = InstalledExtension();
@@ -254,24 +262,21 @@ void RejectNext(collect::Progress* progress, const pg::Failure& why) {
 int64 MergeProfiles(int64 a, int64 b, const std::string& reason, const std::string& actor) {
     Definitions& definitions = Current();
     const auto limits = definitions.rules.limits();
+    identity::LiftSeparations(a, b);
     profile::People people(*definitions.traits);
     people.Want(a);
     people.Want(b);
     people.Load();
     identity::Resolver resolver(limits, 0, identity::Ledger::NextProfileId());
-    std::vector<int64_t> counts(limits.size());
-    for (auto& [profile_id, person] : people.loaded()) {
-        for (size_t type = 0; type < limits.size(); ++type) counts[type] = person.state().IdentifierCount(limits[type].type_id);
-        people.SetNode(profile_id, resolver.AddProfile(profile_id, counts));
-    }
+    AddPeople(people, limits, resolver);
     identity::Ledger::LinkByHand(a, b, reason, actor);
     resolver.Unite(people.NodeOf(a), people.NodeOf(b), 0);
     people.Arrange(resolver);
     people.CountIdentifiers(resolver, limits);
     auto touched = people.Touched();
 
-    const identity::StagedMerges merges(resolver);
     identity::BatchIdentifiers none(definitions.rules, 0);
+    const identity::StagedMerges merges(resolver, none);
     identity::Ledger().Write(none, resolver, merges, reason.empty() ? "manual" : std::string_view(reason));
     profile::WriteAccounts({}, {}, merges.any());
     WritePeople(definitions, people, touched, merges.any());

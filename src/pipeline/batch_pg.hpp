@@ -2,7 +2,8 @@
 #pragma once
 
 #include "collect/inbox_pg.hpp"
-#include "pg/spi.hpp"
+#include "pipeline/definitions_pg.hpp"
+#include "profile/people_pg.hpp"
 
 namespace cdp::pipeline {
 
@@ -21,6 +22,13 @@ void RejectNext(collect::Progress* progress, const pg::Failure& why);
 
 /// Makes two profiles one, by hand; returns the survivor. Both must exist and differ. Needs the lock.
 int64 MergeProfiles(int64 a, int64 b, const std::string& reason, const std::string& actor);
+
+/// The stages behind identity: segments, profiles, memberships, destinations. `any_gone`: profiles end, they are the
+/// staged rows cdp_batch_merge.
+void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone);
+
+/// Writes down what stands still from here on.
+void NoteProblems(const Definitions& definitions);
 
 /// Rotates the inbox, see collect::RotateInbox().
 void Rotate();

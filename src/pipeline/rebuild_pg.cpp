@@ -1,10 +1,9 @@
 // pipeline/rebuild_pg.cpp: all derived state computed afresh, beside the live one: the law of equality, checked.
-#include <boost/pending/disjoint_sets.hpp>
 #include <functional>
 #include <map>
 #include <unordered_map>
 
-#include "collect/events_pg.hpp"
+#include "identity/stitch_pg.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/definitions_pg.hpp"
 #include "profile/accounts_pg.hpp"
@@ -38,58 +37,18 @@ std::string Quoted(const std::string& name) {
     return pg::Call([&] { return quote_identifier(name.c_str()); });
 }
 
-/// Whose every identifier is by the ledger alone: connected components of the links in force (Boost.Graph's
-/// disjoint sets). Makes cdp_fresh_identifier.
+/// Whose every identifier is by the ledger alone. Makes cdp_fresh_identifier.
 void FreshIdentifiers() {
-    pg::Execute("CREATE TEMP TABLE cdp_fresh_identifier (identifier_id bigint, type text, profile_id bigint,"
-                " first_seen_at timestamptz, last_seen_at timestamptz) ON COMMIT DROP");
-    std::vector<int64> ids, profiles;
-    std::unordered_map<int64, int> place;
-    {
-        pg::Cursor cursor("SELECT identifier_id, profile_id FROM cdp.identifier ORDER BY identifier_id");
-        for (pg::Rows rows; !(rows = cursor.Fetch(kRowsAFetch)).empty();)
-            for (uint64 i = 0; i < rows.size(); ++i) {
-                place[rows.Int8(i, 1)] = static_cast<int>(ids.size());
-                ids.push_back(rows.Int8(i, 1));
-                profiles.push_back(rows.Int8(i, 2));
-            }
-    }
-    std::vector<int> rank(ids.size()), parent(ids.size());
-    for (size_t i = 0; i < ids.size(); ++i) parent[i] = static_cast<int>(i);
-    boost::disjoint_sets sets(rank.data(), parent.data());
-    {
-        pg::Cursor cursor("SELECT identifier_a, identifier_b FROM cdp.identity_link WHERE revoked_at IS NULL");
-        for (pg::Rows rows; !(rows = cursor.Fetch(kRowsAFetch)).empty();)
-            for (uint64 i = 0; i < rows.size(); ++i) {
-                const auto a = place.find(rows.Int8(i, 1)), b = place.find(rows.Int8(i, 2));
-                if (a != place.end() && b != place.end()) sets.union_set(a->second, b->second);
-            }
-    }
-    // A component keeps the lowest of its profiles' ids; no two keep the same.
-    std::map<int, int64> profile_of_root;
-    for (size_t i = 0; i < ids.size(); ++i) {
-        auto [entry, is_new] = profile_of_root.try_emplace(sets.find_set(static_cast<int>(i)), profiles[i]);
-        if (!is_new) entry->second = std::min(entry->second, profiles[i]);
-    }
-    std::unordered_map<int64, int> taken;
-    for (auto& [root, profile_id] : profile_of_root)
-        if (taken[profile_id]++ > 0) profile_id = collect::TakeIds("cdp.profile_id_seq", 1);
-
-    constexpr size_t kIdsAWrite = 100'000;
-    for (size_t begin = 0; begin < ids.size(); begin += kIdsAWrite) {
-        pg::StagedRows staged("cdp_fresh", {{"identifier_id", INT8OID}, {"profile_id", INT8OID}}, pg::StagedRows::kMany);
-        for (size_t i = begin; i < std::min(ids.size(), begin + kIdsAWrite); ++i)
-            staged.Add({Int64GetDatum(ids[i]), Int64GetDatum(profile_of_root[sets.find_set(static_cast<int>(i))])});
-        pg::Execute("INSERT INTO cdp_fresh_identifier (identifier_id, profile_id) SELECT * FROM cdp_fresh");
-    }
-    // When each was seen, by the events that carried it; one that only people linked by hand keeps its times.
+    identity::StitchLinks("cdp_stitched");
+    // When each was seen, by the events that carried it; one that none did keeps its times.
     pg::Execute(
-        "UPDATE cdp_fresh_identifier f SET type = i.type, first_seen_at = coalesce(s.first, i.first_seen_at),"
-        " last_seen_at = coalesce(s.last, i.last_seen_at)"
-        " FROM cdp.identifier i LEFT JOIN (SELECT identifier_id, min(occurred_at) AS first, max(occurred_at) AS last FROM ("
+        "CREATE TEMP TABLE cdp_fresh_identifier ON COMMIT DROP AS"
+        " SELECT i.identifier_id, i.type, f.profile_id, coalesce(s.first, i.first_seen_at) AS first_seen_at, coalesce(s.last, i.last_seen_at) AS last_seen_at"
+        " FROM cdp_stitched f JOIN cdp.identifier i USING (identifier_id)"
+        " LEFT JOIN (SELECT identifier_id, min(occurred_at) AS first, max(occurred_at) AS last FROM ("
         "   SELECT identifier_id, occurred_at FROM cdp.event"
-        "   UNION ALL SELECT unnest(linked_ids), occurred_at FROM cdp.event WHERE linked_ids IS NOT NULL) e GROUP BY 1) s"
-        " USING (identifier_id) WHERE f.identifier_id = i.identifier_id");
+        "   UNION ALL SELECT unnest(linked_ids), occurred_at FROM cdp.event WHERE linked_ids IS NOT NULL) e GROUP BY 1) s USING (identifier_id)");
+    pg::Execute("DROP TABLE cdp_stitched");
     pg::Execute("CREATE UNIQUE INDEX ON cdp_fresh_identifier (identifier_id)");
     pg::Execute("CREATE INDEX ON cdp_fresh_identifier (profile_id)");
     pg::Execute("ANALYZE cdp_fresh_identifier");
@@ -122,7 +81,9 @@ void FreshPeople(profile::Traits& traits) {
     std::unordered_map<int64, std::map<int, int64>> counts;
     {
         pg::Cursor cursor("SELECT f.profile_id, t.type_id::bigint, count(*) FROM cdp_fresh_identifier f"
-                          " JOIN cdp.identifier_type t ON t.name = f.type GROUP BY 1, 2");
+                          " JOIN cdp.identifier_type t ON t.name = f.type GROUP BY 1, 2 UNION ALL"
+                          " SELECT f.profile_id, " + std::to_string(profile::kMarkedTypeId) + ", 1 FROM cdp.identity_separation s"
+                          " JOIN cdp_fresh_identifier f USING (identifier_id) GROUP BY 1");
         for (pg::Rows rows; !(rows = cursor.Fetch(kRowsAFetch)).empty();)
             for (uint64 i = 0; i < rows.size(); ++i) counts[rows.Int8(i, 1)][static_cast<int>(rows.Int8(i, 2))] = rows.Int8(i, 3);
     }

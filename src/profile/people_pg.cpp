@@ -70,6 +70,7 @@ void People::CountIdentifiers(identity::Resolver& resolver, std::span<const iden
             state.SetIdentifierCount(rules[type].type_id, counts[type]);
             identifiers_changed_[place] = 1;
         }
+        if (resolver.IsMarked(root_of_place_[place])) state.SetIdentifierCount(kMarkedTypeId, 1);
     }
 }
 
@@ -80,6 +81,32 @@ std::vector<segment::Touched> People::Touched() {
         people_[place]->Finish();
         touched.push_back({people_[place], 0, is_new_[place] || merged_[place], identifiers_changed_[place] != 0,
                            merged_[place] ? "merge" : "event"});
+    }
+    return touched;
+}
+
+void People::StartOver(std::span<const int64> made) {
+    for (auto& [profile_id, person] : loaded_) {
+        person.StartOver();
+        people_.push_back(&person);
+    }
+    for (const int64 profile_id : made) people_.push_back(&made_.emplace_back(traits_, profile_id));
+    std::sort(people_.begin(), people_.end(), [](const Person* a, const Person* b) { return a->profile_id() < b->profile_id(); });
+    for (const Person* person : people_) is_new_.push_back(std::binary_search(made.begin(), made.end(), person->profile_id()));
+}
+
+Person& People::OfProfile(int64 profile_id) {
+    const auto person = std::lower_bound(people_.begin(), people_.end(), profile_id, [](const Person* p, int64 id) { return p->profile_id() < id; });
+    if (person == people_.end() || (*person)->profile_id() != profile_id)
+        throw Error(sqlstate::internal_error, "profile " + std::to_string(profile_id) + " is not among the people who start over");
+    return **person;
+}
+
+std::vector<segment::Touched> People::TouchedAfresh(const char* cause) {
+    std::vector<segment::Touched> touched;
+    for (Person* person : people_) {
+        person->Finish();
+        touched.push_back({person, 0, true, true, cause});
     }
     return touched;
 }

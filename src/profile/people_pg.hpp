@@ -34,6 +34,12 @@ public:
     /// All of them, finished.
     std::vector<segment::Touched> Touched();
 
+    /// Instead of Arrange(): those loaded start over as people of whom nothing is known, and `made` (ids that are new,
+    /// ascending) are made. Then they get their events, and TouchedAfresh() is instead of Touched().
+    void StartOver(std::span<const int64> made);
+    Person& OfProfile(int64 profile_id);
+    std::vector<segment::Touched> TouchedAfresh(const char* cause);
+
     /// Writes them. With `any_gone`, first removes the profiles in the staged rows cdp_batch_merge.
     void Write(bool any_gone);
     /// Writes those loaded, without any joining: when a trait of theirs was filled.

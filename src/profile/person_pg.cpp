@@ -82,6 +82,17 @@ void Person::SetTrait(int trait, AggregateState state) {
     Touch(trait);
 }
 
+void Person::StartOver() {
+    for (const int column : traits_.access().columns)
+        if (column != kProfileId) Set(column, traits_.blank_values()[column], traits_.blank_nulls()[column]);
+    Set(kEventCount, Int64GetDatum(0), false);
+    Set(kTraits, traits_.blank_values()[kTraits], false);
+    ProfileState fresh;
+    fresh.memberships() = std::move(state_.memberships());
+    fresh.membership_epoch() = state_.membership_epoch();
+    state_ = std::move(fresh);
+}
+
 void Person::Merge(Person& other) {
     const auto earlier = [&](int column, bool first) {
         if (other.nulls_[column]) return;

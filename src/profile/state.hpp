@@ -24,6 +24,10 @@ private:
     std::vector<std::pair<std::string, Stamp>> stamps_;
 };
 
+/// Stands in the place of an identifier type's id (those of users begin with 100): 1 for people who are on a side of
+/// a separation, see identity/separations_pg.hpp.
+inline constexpr int kMarkedTypeId = 99;
+
 /// The state of one profile. Trait states are decoded when they are first asked for, so the bytes that it was
 /// made of must live as long as it does, or until Pack().
 class ProfileState {

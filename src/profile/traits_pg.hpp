@@ -140,6 +140,8 @@ public:
     void AddToTrait(int trait, const EventRow& event);
     /// Replaces what one trait remembers.
     void SetTrait(int trait, AggregateState state);
+    /// Forgets all that comes from events and identifiers. The id, columns that users added, and memberships in segments stay.
+    void StartOver();
     /// Takes over everything of `other`, who is this person too. The id stays.
     void Merge(Person& other);
 

@@ -42,7 +42,7 @@ CREATE TABLE cdp.segment_transition (
 );
 CREATE INDEX segment_transition_profile_id ON cdp.segment_transition (profile_id, segment_id);
 COMMENT ON TABLE cdp.segment_transition IS
-    'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), merge, create, alter, rebuild.';
+    'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), merge, split, rules, import, create, alter, rebuild.';
 
 SELECT pg_extension_config_dump('cdp.segment', '');
 SELECT pg_extension_config_dump('cdp.segment_id_seq', '');

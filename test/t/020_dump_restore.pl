@@ -57,6 +57,8 @@ is(process($old, 'source'), '466', 'the source is filled');
 $old->safe_psql('source', q{
 SELECT cdp.drop_trait('forgotten');
 SELECT cdp.merge_profiles((SELECT cdp.resolve('user_id', 'u10')), (SELECT cdp.resolve('user_id', 'u11')), 'they are one');
+SELECT cdp.split_identifier('anonymous_id', 'a12', 'a shared computer');
+SELECT cdp.revoke_link(link_id, 'a mistake') FROM cdp.explain_merge('user_id', 'u20', 'email', 'u20@x.org');
 UPDATE cdp.profile SET "CRM note" = 'called ' || profile_id WHERE profile_id % 2 = 0;
 CREATE INDEX profile_plan ON cdp.profile (plan);
 CREATE INDEX profile_note ON cdp.profile ("CRM note") WHERE orders > 3;
@@ -76,6 +78,8 @@ INSERT INTO cdp.inbox (message_id, event, anonymous_id, properties) VALUES ('tra
 INSERT INTO cdp.inbox (message_id, event, user_id, anonymous_id, properties) VALUES ('new 1', 'Order Completed', 'u7', 'a80', '{"total": 5, "currency": "EUR"}');
 INSERT INTO cdp.inbox (message_id, type, user_id, traits) VALUES ('new 2', 'identify', 'u200', '{"email": "new@x.org"}');
 INSERT INTO cdp.inbox (message_id, type, user_id) VALUES ('new 3', 'nonsense', 'u7');
+-- One that would bring together what was split.
+INSERT INTO cdp.inbox (message_id, event, user_id, anonymous_id) VALUES ('new 4', 'Seen', 'u12', 'a12');
 });
 
 # The dumps -------------------------------------------------------------------------------------------------------
@@ -167,15 +171,15 @@ silently('step by step: post-data', 'pg_restore', '--exit-on-error', '--section=
 
 # They go on ------------------------------------------------------------------------------------------------------
 
-is(process($old, 'source'), '4', 'the source processes what was pending');
+is(process($old, 'source'), '5', 'the source processes what was pending');
 ok($old->poll_query_until($_, 'SELECT backlog = 0 FROM cdp.status'), "$_: so does the worker, once all is there") for 'custom', 'steps';
-is(process($new, $_), '4', "$_: so does the copy") for 'plain', 'custom', 'steps';
+is(process($new, $_), '5', "$_: so does the copy") for 'plain', 'custom', 'steps';
 is(process($new, $_), '0', "$_: once") for 'plain', 'custom', 'steps';
 
 my @derived = (
 	q{SELECT to_jsonb(p) - 'state' FROM cdp.profile p}, 'SELECT i FROM cdp.identifier i',
 	'SELECT event_id, message_id, type, event, source, identifier_id, occurred_at, linked_ids, properties, traits, context FROM cdp.event', 'SELECT alias_id, profile_id, reason FROM cdp.profile_alias',
-	'SELECT l FROM cdp.identity_link l', 'SELECT c FROM cdp.identity_conflict c',
+	'SELECT l FROM cdp.identity_link l', 'SELECT c FROM cdp.identity_conflict c', 'SELECT s FROM cdp.identity_separation s',
 	'SELECT profile_id, segment_id FROM cdp.segment_member', 'SELECT name, size FROM cdp.segment',
 	'SELECT message, reason FROM cdp.rejected_message', 'SELECT a FROM cdp.account a');
 my @copies = ([$new, 'plain'], [$new, 'custom'], [$new, 'steps'], [$old, 'custom'], [$old, 'steps']);
@@ -195,6 +199,8 @@ for my $place ([$old, 'source'], @copies) {
 }
 for my $copy (@copies) {
 	my ($node, $database) = @$copy;
+	is($node->safe_psql($database, q{SELECT cdp.resolve('user_id', 'u12') <> cdp.resolve('anonymous_id', 'a12') AND EXISTS (SELECT FROM cdp.identity_conflict WHERE separation_id IS NOT NULL)}), 't',
+		"$database: what was split stays split");
 	my $name = $database . ' in ' . $node->name;
 	same($name, [$old, 'source'], $copy, @derived);
 	is($node->safe_psql($database, q{SELECT string_agg(table_name || ' ' || differing, ', ') FROM cdp.rebuild() WHERE differing <> 0}), '', "$name: rebuild() finds no difference");

@@ -146,6 +146,21 @@ $cdp->safe_psql('postgres', q{SELECT cdp.merge_profiles(cdp.resolve('user_id', '
 is(told(), "UPDATE hand\@x.org\nDELETE u1\@x.org", 'the same in the transaction of the merge');
 same_everywhere('after a merge by hand');
 
+# Taken apart again: each has their own row, and the CRM is told of nobody else.
+$cdp->safe_psql('postgres', q{SELECT cdp.split_identifier('user_id', 'u1', 'somebody else')});
+is($cdp->safe_psql('postgres', q{SELECT count(DISTINCT cdp.resolve(type, value)) FROM (VALUES ('user_id', 'u1'), ('email', 'u1@x.org'), ('email', 'hand@x.org')) v(type, value)}),
+	'3', 'the split one, its e-mail and the visitor are three');
+is(told(), "UPDATE hand\@x.org", 'the row of one who is split is what is left of them; whose e-mail brought no order is in no segment');
+same_everywhere('after a split');
+$cdp->safe_psql('postgres', q{SELECT cdp.identify('u1', '{"email": "u1@x.org"}'); SELECT cdp.track('Order Completed', 'u1', anonymous_id => 'a10')});
+process();
+is(told(), '', 'what was split stays so');
+same_everywhere('after messages that carry both');
+$cdp->safe_psql('postgres', q{SELECT cdp.merge_profiles(cdp.resolve('user_id', 'u1'), cdp.resolve('email', 'u1@x.org'), 'his'),
+	cdp.merge_profiles(cdp.resolve('user_id', 'u1'), cdp.resolve('email', 'hand@x.org'), 'his')});
+told();
+same_everywhere('after two merges by hand');
+
 # What changes segments by itself
 $cdp->safe_psql('postgres', q{SELECT cdp.create_segment('two orders', 'orders >= 2')});
 is(told(), "UPDATE hand\@x.org\nUPDATE second\@x.org\nUPDATE visitor\@x.org", 'a new segment is told to its members');

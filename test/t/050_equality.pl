@@ -19,6 +19,8 @@ my @events = ('Order', 'View', 'Login', 'Refund');
 my %limit = (user_id => 1, email => 5, device_id => 20, anonymous_id => 100);
 my %priority = (user_id => 1, email => 2, device_id => 4, anonymous_id => 5);
 
+my $groups_sql = q{SELECT string_agg(type || ':' || value, ' ' ORDER BY (type || ':' || value) COLLATE "C") FROM cdp.identifier GROUP BY profile_id};
+
 sub pick { return $_[int(rand(@_))] }
 
 # One random message, as a hash of what matters to the reference and the SQL values of an inbox row.
@@ -61,6 +63,125 @@ sub insert_sql
 {
 	return 'INSERT INTO cdp.inbox (message_id, type, user_id, anonymous_id, group_id, event, properties, traits, context, occurred_at, received_at) VALUES '
 	  . join(', ', map { $_->{row} } @_) . ';';
+}
+
+# Something that is done by hand at some point of the history: SQL that finds what to do it to by what people sent.
+sub by_hand
+{
+	my $people = shift;
+	my $kind = pick('split', 'split', 'revoke', 'revoke', 'merge');
+	return { kind => $kind, link => int(rand(500)) } if $kind eq 'revoke';
+	my @two = map { [%{ message(0, $people)->{ids} }] } 1 .. 2;
+	return { kind => $kind, of => [ map { [ @{$_}[ 0, 1 ] ] } @two ] };
+}
+
+sub by_hand_sql
+{
+	my $what = shift;
+	# Whichever of the links, in the order of what they join.
+	return "SELECT cdp.revoke_link(link_id, 'test') FROM (SELECT l.link_id, l.revoked_at FROM cdp.identity_link l JOIN cdp.identifier a ON a.identifier_id = identifier_a"
+	  . " JOIN cdp.identifier b ON b.identifier_id = identifier_b ORDER BY (a.type || ':' || a.value || ' ' || b.type || ':' || b.value || ' ' || cause) COLLATE \"C\", link_id"
+	  . " LIMIT 1 OFFSET $what->{link} % greatest(1, (SELECT count(*) FROM cdp.identity_link))) l WHERE revoked_at IS NULL;"
+	  if $what->{kind} eq 'revoke';
+	my ($a, $b) = @{ $what->{of} };
+	return "SELECT cdp.split_identifier(type, value, 'test') FROM cdp.identifier WHERE (type, value) = ('$a->[0]', '$a->[1]');"
+	  if $what->{kind} eq 'split';
+	return "SELECT cdp.merge_profiles(a.profile_id, b.profile_id, 'test') FROM cdp.identifier a, cdp.identifier b"
+	  . " WHERE (a.type, a.value) = ('$a->[0]', '$a->[1]') AND (b.type, b.value) = ('$b->[0]', '$b->[1]');";
+}
+
+# Who is who with everything that is done by hand: what the links in force hold together, nothing cleverer. Messages and
+# what is done by hand in their order; links as [a, b, cause, revoked], separations as lists of sides.
+sub reference_by_hand
+{
+	my (%known, @links, @separations);
+	my $strength = sub { my ($type) = $_[0] =~ /^(\w+):/; return $priority{$type} };
+	my $reached = sub {
+		my %reached = map { $_ => 1 } @_;
+		my @left = keys %reached;
+		my %next;
+		for my $link (grep { !$_->[3] } @links) { push @{ $next{ $link->[0] } }, $link->[1]; push @{ $next{ $link->[1] } }, $link->[0]; }
+		while (defined(my $at = shift @left)) { $reached{$_}++ || push @left, $_ for @{ $next{$at} // [] }; }
+		return \%reached;
+	};
+	my $sides_of = sub { my ($separation, $group) = @_; return grep { my $side = $_; grep { $group->{$_} } keys %$side } @$separation; };
+	my $come_apart = sub {
+		my ($before, $one) = @_;
+		my %part = map { $_ => join(' ', sort keys %{ $reached->($_) }) } keys %$before;
+		my %parts = reverse %part;
+		return if keys %parts == 1;
+		my $side = sub { my %in = map { $_ => 1 } @_; return { map { $in{ $part{$_} } ? ($_ => 1) : () } keys %part } };
+		push @separations, [ $side->($part{$one}), $side->(grep { $_ ne $part{$one} } keys %parts) ];
+		my %done;
+		for my $link (grep { $_->[3] && $part{ $_->[0] } && $part{ $_->[1] } } @links)
+		{
+			my ($p, $q) = sort map { $part{$_} } @$link[ 0, 1 ];
+			next if $p eq $q || $p eq $part{$one} || $q eq $part{$one} || $done{"$p|$q"}++;
+			push @separations, [ $side->($p), $side->($q) ];
+		}
+	};
+	for my $step (@_)
+	{
+		if ($step->{ids})
+		{
+			my @ids = map { "$_->[0]:$_->[1]" } sort { $priority{ $a->[0] } <=> $priority{ $b->[0] } || $a->[1] cmp $b->[1] }
+			  map { [ $_, $step->{ids}{$_} ] } keys %{ $step->{ids} };
+			for (; @ids > 1; pop @ids)
+			{
+				my @groups = map { $known{$_} ? $reached->($_) : { $_ => 1 } } @ids;
+				my %together = map { %$_ } @groups;
+				my $breaks = grep { $sides_of->($_, \%together) > 1 } @separations;
+				for my $type (keys %limit)
+				{
+					my $sum = grep { /^$type:/ } keys %together;
+					my ($most) = sort { $b <=> $a } map { my $group = $_; my ($first) = keys %$group; $known{$first} ? scalar(grep { /^$type:/ } keys %$group) : 0 } @groups;
+					$breaks = 1 if $sum > $limit{$type} && $sum > $most;
+				}
+				last unless $breaks;
+			}
+			$known{$_} = 1 for @ids;
+			for my $other (@ids[ 1 .. $#ids ])
+			{
+				push @links, [ $ids[0], $other, 'message', 0 ] unless grep { $_->[0] eq $ids[0] && $_->[1] eq $other && $_->[2] eq 'message' } @links;
+			}
+			next;
+		}
+		if ($step->{kind} eq 'revoke')
+		{
+			my @sorted = map { $links[$_] } sort { "$links[$a][0] $links[$a][1] $links[$a][2]" cmp "$links[$b][0] $links[$b][1] $links[$b][2]" || $a <=> $b } 0 .. $#links;
+			next unless @sorted;
+			my $link = $sorted[ $step->{link} % @sorted ];
+			next if $link->[3];
+			my $before = $reached->($link->[0]);
+			$link->[3] = 1;
+			$come_apart->($before, $link->[1]);
+			next;
+		}
+		my ($one, $other) = map { "$_->[0]:$_->[1]" } @{ $step->{of} };
+		next unless $known{$one};
+		my $before = $reached->($one);
+		if ($step->{kind} eq 'split')
+		{
+			next if keys %$before == 1;
+			for my $link (@links) { $link->[3] = 1 if $link->[0] eq $one || $link->[1] eq $one; }
+			$come_apart->($before, $one);
+			next;
+		}
+		next if !$known{$other} || $before->{$other};
+		my %both = (%$before, %{ $reached->($other) });
+		for my $separation (@separations)
+		{
+			next if $sides_of->($separation, \%both) < 2;
+			my %moved = map { my $side = $_; map { $_ => 1 } grep { $both{$_} } keys %$side } @$separation;
+			for my $side (@$separation) { delete @$side{ keys %moved } }
+			push @$separation, \%moved;
+		}
+		my ($first, $second) = sort { $strength->($a) <=> $strength->($b) || ($a =~ s/^\w+://r) cmp ($b =~ s/^\w+://r) }
+		  map { (sort { $strength->($a) <=> $strength->($b) || ($a =~ s/^\w+://r) cmp ($b =~ s/^\w+://r) } keys %$_)[0] } $before, $reached->($other);
+		push @links, [ $first, $second, 'manual', 0 ];
+	}
+	my %groups = map { join(' ', sort keys %{ $reached->($_) }) => 1 } keys %known;
+	return join("\n", sort keys %groups);
 }
 
 # Who is who by the rules, one message after the other, with nothing clever: groups of identifiers.
@@ -114,7 +235,7 @@ sub plain_sql_agrees
 	my $number = q{(CASE WHEN jsonb_typeof(e.properties->'total') = 'number' THEN (e.properties->>'total')::numeric END)};
 	my $differing = $node->safe_psql($db, qq{
 		WITH plain AS (
-			SELECT i.profile_id, count(*) AS event_count, min(occurred_at) AS first_seen_at, max(occurred_at) AS last_seen_at,
+			SELECT i.profile_id, count(e.event_id) AS event_count, min(occurred_at) AS first_seen_at, max(occurred_at) AS last_seen_at,
 				count(*) FILTER (WHERE event = 'Order') AS orders,
 				sum($number) FILTER (WHERE event = 'Order') AS revenue,
 				avg($number) FILTER (WHERE event = 'Order') AS mean,
@@ -123,7 +244,7 @@ sub plain_sql_agrees
 				array_agg(DISTINCT properties->>'sku' ORDER BY properties->>'sku') FILTER (WHERE event = 'View' AND properties ? 'sku') AS viewed,
 				(array_agg(properties->>'sku' ORDER BY occurred_at DESC, event_id DESC) FILTER (WHERE event = 'View' AND properties ? 'sku'))[1] AS last_viewed,
 				(array_agg(properties->>'sku' ORDER BY occurred_at, event_id) FILTER (WHERE event = 'View' AND properties ? 'sku'))[1] AS first_viewed
-			FROM cdp.event e JOIN cdp.identifier i USING (identifier_id) GROUP BY 1)
+			FROM cdp.identifier i LEFT JOIN cdp.event e USING (identifier_id) GROUP BY 1)
 		SELECT count(*) FROM cdp.profile p FULL JOIN plain s USING (profile_id)
 		WHERE (p.event_count, p.first_seen_at, p.last_seen_at, p.orders, p.revenue, p.mean, p.least, p.most, p.skus, p.viewed, p.last_viewed, p.first_viewed)
 			IS DISTINCT FROM
@@ -132,7 +253,7 @@ sub plain_sql_agrees
 	is($node->safe_psql($db, q{
 		SELECT count(*) FROM cdp.profile p FULL JOIN (
 			SELECT i.profile_id, count(*) FILTER (WHERE event = 'Order') >= 3 AS member
-			FROM cdp.event e JOIN cdp.identifier i USING (identifier_id) GROUP BY 1) s USING (profile_id)
+			FROM cdp.identifier i LEFT JOIN cdp.event e USING (identifier_id) GROUP BY 1) s USING (profile_id)
 		WHERE member <> EXISTS (SELECT FROM cdp_segment.buyers b WHERE b.profile_id = p.profile_id)}), 0, "$when: so are the segment's members");
 }
 
@@ -153,6 +274,88 @@ my @traits = (
 	q{SELECT cdp.create_segment('buyers', 'orders >= 3')},
 	q{SELECT cdp.create_segment('known', $$cdp.has_identifier('user_id')$$)},
 	q{SELECT cdp.create_segment('good', $$cdp.in_segment('buyers') AND revenue > 20 AND NOT cdp.in_segment('known') OR plan = 'pro'$$)});
+
+# What apply_identity_rules leaves is what rebuild gives, and nothing more to do; the preview said the same.
+sub rules_are_applied
+{
+	my ($db, $when) = @_;
+	my $changes = q{SELECT change, array_length(profiles, 1), number FROM cdp.%s() WHERE change <> 'split' ORDER BY 1, 2, 3};
+	my $preview = $node->safe_psql($db, sprintf($changes, 'preview_identity_rules'));
+	is($node->safe_psql($db, sprintf($changes, 'apply_identity_rules')), $preview, "$when: the preview says what is done");
+	rebuild_is_zero($db, $when);
+	plain_sql_agrees($db, $when);
+	is($node->safe_psql($db, 'SELECT * FROM cdp.preview_identity_rules()'), '', "$when: once");
+}
+
+# Rules that change are as if they had always held: the same people as where they did.
+sub changed_rules_are_equal
+{
+	my $round = shift;
+	my $people = pick(5, 30, 80);
+	my @messages = map { message($_, $people) } 1 .. pick(150, 400);
+	my $rules = pick(
+		q{SELECT cdp.alter_identifier_type('user_id', max_per_profile => 2); SELECT cdp.block_identifier('device_id', '.')},
+		q{SELECT cdp.alter_identifier_type('email', 1, 2); SELECT cdp.alter_identifier_type('anonymous_id', max_per_profile => 1)},
+		q{SELECT cdp.create_identifier_type('sku', 3, 4, 'lower', '{properties.sku}'); SELECT cdp.alter_identifier_type('user_id', 3, 0); SELECT cdp.block_identifier('*', '[35]$')});
+	for my $db ("before_$round", "after_$round")
+	{
+		$node->safe_psql('postgres', "CREATE DATABASE $db");
+		$node->safe_psql($db, "SET client_min_messages = warning; CREATE EXTENSION cdp; " . join(';', @traits));
+		$node->safe_psql($db, $rules) if $db =~ /before/;
+		$node->safe_psql($db, insert_sql(@messages) . 'SELECT cdp.process()');
+		is($node->safe_psql($db, 'SELECT * FROM cdp.preview_identity_rules()'), '', "$db: as long as rules do not change nothing would");
+	}
+	$node->safe_psql("after_$round", $rules);
+	rules_are_applied("after_$round", "after_$round");
+	# Who was known before stays known: those that no message would make known now are left out.
+	my %expected = map { map { $_ => 1 } split / / } split /\n/, $node->safe_psql("before_$round", $groups_sql);
+	my $groups = sub { join "\n", sort grep { $_ } map { join ' ', grep { $expected{$_} } split / / } split /\n/, $node->safe_psql($_[0], $groups_sql) };
+	is($groups->("after_$round"), $groups->("before_$round"), "round $round: who is who after changed rules as if they had always held");
+	$node->safe_psql($_, insert_sql(map { message($_ + 10000, $people) } 1 .. 50) . 'SELECT cdp.process()') for "after_$round";
+	rebuild_is_zero("after_$round", "after_$round: and messages afterwards");
+	is($node->safe_psql("after_$round", 'SELECT * FROM cdp.preview_identity_rules()'), '', "after_$round: they go by the same rules");
+	$node->safe_psql('postgres', "DROP DATABASE ${_}_$round") for 'before', 'after';
+}
+
+
+# People are taken apart and joined by hand between the messages.
+sub taken_apart_is_equal
+{
+	my $round = shift;
+	my $people = pick(5, 30, 80);
+	my @steps = map { rand() < 0.07 ? by_hand($people) : message($_, $people) } 1 .. pick(150, 400);
+	for my $db ("hands_one_$round", "hands_many_$round")
+	{
+		$node->safe_psql('postgres', "CREATE DATABASE $db");
+		$node->safe_psql($db, "SET client_min_messages = warning; CREATE EXTENSION cdp; " . join(';', @traits));
+		my $sql = 'SET client_min_messages = warning;';
+		for my $step (@steps)
+		{
+			if ($step->{ids})
+			{
+				$sql .= insert_sql($step);
+				$sql .= 'SELECT cdp.process(' . pick('NULL', 1, 3) . ');' if $db =~ /many/ && rand() < 0.3;
+			}
+			else { $sql .= 'SELECT cdp.process();' . by_hand_sql($step); }
+		}
+		$node->safe_psql($db, $sql . 'SELECT cdp.process()');
+		rebuild_is_zero($db, $db);
+		plain_sql_agrees($db, $db);
+		is(join("\n", sort split(/\n/, $node->safe_psql($db, $groups_sql))), reference_by_hand(@steps), "$db: who is who after taking apart and joining, by the reference");
+		is($node->safe_psql($db, q{SELECT count(*) FROM cdp.profile_alias a JOIN cdp.identifier i USING (identifier_id) WHERE a.profile_id <> i.profile_id}), 0,
+			"$db: ids that were merged away mean whoever has their oldest identifier");
+		$node->safe_psql($db, q{SELECT cdp.alter_identifier_type('email', max_per_profile => 2), cdp.block_identifier('anonymous_id', '7$')}) if $db =~ /many/;
+		rules_are_applied($db, "$db, changed rules after taking apart") if $db =~ /many/;
+		is($node->safe_psql($db, q{SELECT count(*) FROM cdp.profile_alias a LEFT JOIN cdp.profile p USING (profile_id) WHERE p.profile_id IS NULL}), 0, "$db: somebody");
+	}
+	my $content = q{SELECT to_jsonb(p) - 'state', (SELECT string_agg(s.name, ',' ORDER BY s.name) FROM cdp.segment_member m JOIN cdp.segment s USING (segment_id) WHERE m.profile_id = p.profile_id),
+		(SELECT string_agg(group_id || since, ',' ORDER BY group_id) FROM cdp.account_member a WHERE a.profile_id = p.profile_id),
+		(SELECT string_agg(alias_id::text, ',' ORDER BY alias_id) FROM cdp.profile_alias a WHERE a.profile_id = p.profile_id) FROM cdp.profile p ORDER BY profile_id};
+	$node->safe_psql("hands_one_$round", q{SELECT cdp.alter_identifier_type('email', max_per_profile => 2), cdp.block_identifier('anonymous_id', '7$')});
+	rules_are_applied("hands_one_$round", "hands_one_$round, changed rules after taking apart");
+	is($node->safe_psql("hands_one_$round", $content), $node->safe_psql("hands_many_$round", $content), "round $round: the cutting into batches changes nothing of it");
+	$node->safe_psql('postgres', "DROP DATABASE hands_${_}_$round") for 'one', 'many';
+}
 
 my $rounds = $ENV{CDP_TEST_ROUNDS} // 3;
 for my $round (1 .. $rounds)
@@ -193,7 +396,7 @@ for my $round (1 .. $rounds)
 		is($node->safe_psql($db, 'SELECT count(*), count(DISTINCT message_id) FROM cdp.event'), "$count|$count", "$db: each message once");
 		rebuild_is_zero($db, $db);
 		plain_sql_agrees($db, $db);
-		my $groups = $node->safe_psql($db, q{SELECT string_agg(type || ':' || value, ' ' ORDER BY (type || ':' || value) COLLATE "C") FROM cdp.identifier GROUP BY profile_id});
+		my $groups = $node->safe_psql($db, $groups_sql);
 		is(join("\n", sort split(/\n/, $groups)), reference(@once), "$db: who is who, by the reference");
 	}
 	my $content = q{SELECT profile_id, first_seen_at, last_seen_at, event_count, traits, orders, revenue, mean, least, most, skus, viewed, last_viewed,
@@ -213,6 +416,8 @@ for my $round (1 .. $rounds)
 	$node->safe_psql($db, 'SELECT cdp.rebuild(repair => true)');
 	rebuild_is_zero($db, "$db after damage and repair");
 	plain_sql_agrees($db, "$db after damage and repair");
+	taken_apart_is_equal($round);
+	changed_rules_are_equal($round);
 	$node->safe_psql('postgres', "DROP DATABASE one_$round; ");
 	$node->safe_psql('postgres', "DROP DATABASE many_$round; ");
 }

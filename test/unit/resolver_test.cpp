@@ -136,6 +136,40 @@ TEST(Resolver, UnitesByHandWhateverTheLimits) {
     EXPECT_EQ(batch.resolver.OwnProfile(ben), 2);
 }
 
+TEST(Resolver, KeepsApartWhatWasTakenApart) {
+    Batch batch(kRules, 3);
+    const int ann = batch.resolver.AddProfile(1, std::vector<int64_t>{1, 0, 0, 0});
+    const int cookie = batch.resolver.AddProfile(2, std::vector<int64_t>{0, 0, 0, 1});
+    batch.resolver.Know(batch.Id("u:ann"), ann);
+    batch.resolver.Know(batch.Id("n:c1"), cookie);
+    batch.resolver.AddMark(ann, {7, 0});
+    batch.resolver.AddMark(cookie, {7, 1});
+    const Joined joined = batch.Message({"u:ann", "n:c1"});
+    EXPECT_EQ(joined.kept, 1);
+    EXPECT_EQ(joined.limit_type, -1);
+    EXPECT_EQ(joined.separation, 7);
+    // Nor does a third bring them together; it goes with the first that carries it.
+    EXPECT_EQ(batch.Message({"e:x", "n:c1"}).kept, 2);
+    EXPECT_EQ(batch.Message({"u:ann", "e:x"}).kept, 1);
+    EXPECT_EQ(batch.Profile("e:x"), 2);
+    EXPECT_EQ(batch.Profile("u:ann"), 1);
+}
+
+TEST(Resolver, UnitesByHandWhatWasTakenApart) {
+    Batch batch(kRules, 4);
+    int nodes[3];
+    const char* names[] = {"n:a", "n:b", "n:c"};
+    for (int i = 0; i < 3; ++i) {
+        nodes[i] = batch.resolver.AddProfile(i + 1, std::vector<int64_t>{0, 0, 0, 1});
+        batch.resolver.Know(batch.Id(names[i]), nodes[i]);
+        batch.resolver.AddMark(nodes[i], {7, i == 0 ? 0 : 1});
+    }
+    batch.resolver.Unite(nodes[0], nodes[1], 0);
+    EXPECT_EQ(batch.Profile("n:b"), 1);
+    // What was separated from one of them is separated from both.
+    EXPECT_EQ(batch.Message({"n:b", "n:c"}).kept, 1);
+}
+
 TEST(Resolver, RefusesAMessageOfNobody) {
     Batch batch;
     EXPECT_THROW(batch.Message({}), Error);

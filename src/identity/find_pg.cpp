@@ -1,0 +1,20 @@
+// identity/find_pg.cpp: see find_pg.hpp.
+#include "identity/find_pg.hpp"
+
+#include "pipeline/definitions_pg.hpp"
+
+namespace cdp::identity {
+
+Found Find(std::string_view type, std::string_view value, bool read_only) {
+    static pg::Statement find("SELECT identifier_id, profile_id FROM cdp.identifier WHERE value = $1 AND type = $2", {TEXTOID, TEXTOID});
+    const auto& rules = pipeline::CurrentRules();
+    const int place = rules.TypeNamed(type);
+    if (place < 0) throw Error(sqlstate::undefined_object, "identifier type \"" + std::string(type) + "\" does not exist");
+    const std::string normal = rules.Normalise(place, value).value_or(std::string(value));
+    const auto rows = find.Query({pg::Text(normal), pg::Text(type)}, 1, read_only);
+    if (rows.empty())
+        throw Error(sqlstate::undefined_object, "identifier " + std::string(type) + " \"" + std::string(value) + "\" is not known");
+    return {rows.Int8(0, 1), rows.Int8(0, 2)};
+}
+
+}  // namespace cdp::identity

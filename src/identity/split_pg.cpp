@@ -1,0 +1,119 @@
+// identity/split_pg.cpp: SQL's doors to taking back: cdp.split_identifier and cdp.revoke_link.
+#include <set>
+
+#include "collect/events_pg.hpp"
+#include "identity/find_pg.hpp"
+#include "identity/person_links_pg.hpp"
+#include "identity/separations_pg.hpp"
+#include "pipeline/batch_pg.hpp"
+#include "pipeline/regroup_pg.hpp"
+
+using namespace cdp;
+using identity::PersonLinks;
+
+namespace {
+
+/// Separates part `alone` of the person from all the rest; and of the rest, those whom a link that was taken back
+/// earlier joined. Everything else that comes apart may come together again.
+void KeepApart(const PersonLinks& person, const std::vector<int>& part, int alone) {
+    std::set<std::pair<int, int>> pairs;
+    for (const auto& [a, b] : person.revoked())
+        if (part[a] != part[b] && part[a] != alone && part[b] != alone) pairs.insert(std::minmax(part[a], part[b]));
+    std::vector<identity::Parted> sides;
+    for (size_t i = 0; i < part.size(); ++i) sides.push_back({person.identifiers()[i], part[i] == alone ? 0 : 1});
+    identity::Separate(sides);
+    for (const auto& [a, b] : pairs) {
+        sides.clear();
+        for (size_t i = 0; i < part.size(); ++i)
+            if (part[i] == a || part[i] == b) sides.push_back({person.identifiers()[i], part[i] == a ? 0 : 1});
+        identity::Separate(sides);
+    }
+}
+
+/// Makes every part but `keeper` a new profile. Returns whose each part is now.
+std::vector<int64> ComeApart(const PersonLinks& person, const std::vector<int>& part, int keeper) {
+    const int parts = *std::max_element(part.begin(), part.end()) + 1;
+    int64 next = collect::TakeIds("cdp.profile_id_seq", parts - 1);
+    pipeline::Regrouping regrouping;
+    regrouping.cause = "split";
+    regrouping.staying.push_back(person.profile_id());
+    std::vector<int64> profile_of(static_cast<size_t>(parts), person.profile_id());
+    for (int p = 0; p < parts; ++p) {
+        if (p == keeper) continue;
+        profile_of[p] = next++;
+        regrouping.made.push_back(profile_of[p]);
+    }
+    for (size_t i = 0; i < part.size(); ++i)
+        if (part[i] != keeper) regrouping.moves.push_back({person.identifiers()[i], profile_of[part[i]]});
+    pipeline::Regroup(pipeline::Current(), regrouping);
+    return profile_of;
+}
+
+std::string Caller() {
+    return pg::Call([] { return GetUserNameFromId(GetUserId(), false); });
+}
+
+std::optional<std::string> Reason(FunctionCallInfo fcinfo, int argument) {
+    return PG_ARGISNULL(argument) ? std::nullopt : std::optional(std::string(pg::Bytes(PG_GETARG_DATUM(argument))));
+}
+
+}  // namespace
+
+CDP_FUNCTION(cdp_split_identifier)  // cdp.split_identifier(type text, value text, reason text) → bigint
+{
+    if (PG_ARGISNULL(0) || PG_ARGISNULL(1)) throw Error("22004", "type and value must not be null");
+    const auto actor = Caller();
+    const auto reason = Reason(fcinfo, 2);
+    const pg::Spi spi;
+    const pg::ActAs owner(pg::ExtensionOwner());
+    pipeline::Lock();
+    const auto found = identity::Find(pg::Bytes(PG_GETARG_DATUM(0)), pg::Bytes(PG_GETARG_DATUM(1)));
+    const PersonLinks person(found.profile_id);
+    if (person.identifiers().size() == 1) {
+        pg::Call([] { ereport(NOTICE, (errmsg("the identifier is its profile's only one"), errdetail("Nothing was changed."))); });
+        PG_RETURN_INT64(found.profile_id);
+    }
+
+    const int place = person.PlaceOf(found.identifier_id);
+    std::vector<identity::Edge> rest;
+    for (const auto& link : person.links())
+        if (link.first != place && link.second != place) rest.push_back(link);
+    const auto part = identity::Components(person.identifiers().size(), rest);
+    KeepApart(person, part, part[place]);
+    pg::Execute("UPDATE cdp.identity_link SET revoked_at = now(), revoked_by = $2, revoked_reason = $3"
+                " WHERE (identifier_a = $1 OR identifier_b = $1) AND revoked_at IS NULL",
+                {pg::Int8(found.identifier_id), pg::Text(actor), pg::TextOrNull(reason)});
+    // Of what remains the part with the strongest identifier goes on as the old profile.
+    const auto profile_of = ComeApart(person, part, part[place] == 0 ? 1 : 0);
+    PG_RETURN_INT64(profile_of[part[place]]);
+}
+
+CDP_FUNCTION(cdp_revoke_link)  // cdp.revoke_link(link_id bigint, reason text) → void
+{
+    if (PG_ARGISNULL(0)) throw Error("22004", "link_id must not be null");
+    const int64 link_id = PG_GETARG_INT64(0);
+    const auto actor = Caller();
+    const auto reason = Reason(fcinfo, 1);
+    const pg::Spi spi;
+    const pg::ActAs owner(pg::ExtensionOwner());
+    pipeline::Lock();
+    const auto link = pg::Query("SELECT l.identifier_a, l.identifier_b, l.revoked_at IS NOT NULL, i.profile_id FROM cdp.identity_link l"
+                                " JOIN cdp.identifier i ON i.identifier_id = l.identifier_a WHERE l.link_id = $1", {pg::Int8(link_id)});
+    if (link.empty()) throw Error(sqlstate::undefined_object, "link " + std::to_string(link_id) + " does not exist");
+    if (link.Bool(0, 3))
+        throw Error(sqlstate::object_not_in_prerequisite_state, "link " + std::to_string(link_id) + " was already revoked");
+
+    const PersonLinks person(link.Int8(0, 4));
+    std::vector<identity::Edge> rest;
+    for (size_t i = 0; i < person.links().size(); ++i)
+        if (person.LinkId(i) != link_id) rest.push_back(person.links()[i]);
+    const auto part = identity::Components(person.identifiers().size(), rest);
+    pg::Execute("UPDATE cdp.identity_link SET revoked_at = now(), revoked_by = $2, revoked_reason = $3 WHERE link_id = $1",
+                {pg::Int8(link_id), pg::Text(actor), pg::TextOrNull(reason)});
+    const int a = part[person.PlaceOf(link.Int8(0, 1))], b = part[person.PlaceOf(link.Int8(0, 2))];
+    if (a != b) {
+        KeepApart(person, part, b);
+        ComeApart(person, part, 0);
+    }
+    PG_RETURN_VOID();
+}
