@@ -60,6 +60,22 @@ SELECT cdp.flush();
 SELECT reason FROM cdp.rejected_message WHERE message ->> 'message_id' = 'blank-1';
 SELECT value FROM cdp.identifier WHERE value ~ 'nora';
 
+-- People keep the identifiers of a type that is dropped, and what is known of them, also when they become one.
+SELECT cdp.identify('vera', '{"email": "vera@shop.example"}') IS NOT NULL, cdp.track('Buy', anonymous_id => 'cookie-v', properties => '{"card": "v-1"}') IS NOT NULL,
+       cdp.track('Buy', anonymous_id => 'cookie-w', properties => '{"card": "w-1"}') IS NOT NULL;
+SELECT cdp.create_segment('carded', $$cdp.has_identifier('loyalty')$$);
+SELECT cdp.flush();
+SELECT cdp.drop_identifier_type('loyalty');
+SELECT cdp.track('Buy', 'vera', 'cookie-v') IS NOT NULL, cdp.track('Buy', 'vera', 'cookie-w') IS NOT NULL;
+SELECT cdp.process();
+SELECT cdp.resolve('user_id', 'vera') IN (SELECT profile_id FROM cdp_segment.carded) AS carded;
+SELECT * FROM cdp.rebuild() WHERE differing <> 0;
+SELECT cdp.create_identifier_type('loyalty', 3, 2, 'lower', '{properties.card}');
+SELECT cdp.track('Buy', 'vera', properties => '{"card": "x-1"}') IS NOT NULL;
+SELECT cdp.process();
+SELECT value FROM cdp.identifier WHERE type = 'loyalty' AND profile_id = cdp.resolve('user_id', 'vera') ORDER BY 1;
+SELECT cdp.drop_segment('carded');
+
 -- What is refused, and how.
 SELECT cdp.create_identifier_type('no_paths', 7, paths => NULL);
 SELECT cdp.merge_profiles(1, 4711, NULL);

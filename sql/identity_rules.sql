@@ -74,6 +74,12 @@ SELECT table_name FROM cdp.rebuild() WHERE differing <> 0;
 \set SHOW_CONTEXT never
 SELECT cdp.preview_identity_rules('{"user_id": {"limit": 3}}');
 SELECT cdp.preview_identity_rules('{"user_id": {"priority": 0}}');
+SELECT cdp.preview_identity_rules('{"user_id": {"paths": "traits.id"}}');
+SELECT cdp.preview_identity_rules('{"user_id": 3}');
+SELECT cdp.preview_identity_rules('[]');
+SELECT cdp.preview_identity_rules(blocked => '{}');
+SELECT cdp.preview_identity_rules(blocked => '[{"type": "*"}]');
+SELECT cdp.preview_identity_rules(blocked => '[5]');
 SELECT cdp.preview_identity_rules(blocked => '[{"type": "nope", "pattern": "x"}]');
 SET ROLE cdp_pii;
 SELECT cdp.preview_identity_rules();

@@ -94,7 +94,7 @@ SELECT cdp.process();
 SELECT identifiers FROM who WHERE identifiers ~ 'eve|e1' ORDER BY 1;
 SELECT table_name FROM cdp.rebuild() WHERE differing <> 0;
 
--- The strongest may go, too; an identifier that was no event's strongest has none.
+-- The strongest may go, too, with its events; what they carried beside it hangs together without it.
 SELECT cdp.identify('fay', '{"email": "fay@x.org"}', anonymous_id => 'f1') \g /dev/null
 SELECT cdp.process();
 SELECT cdp.resolve('anonymous_id', 'f1') AS fay \gset
@@ -102,9 +102,23 @@ SELECT cdp.split_identifier('user_id', 'fay', 'x') > :fay AS its_own;
 SELECT profile_id - :fay AS profile, identifiers, events FROM people WHERE identifiers ~ 'fay|f1' ORDER BY 1;
 SELECT table_name FROM cdp.rebuild() WHERE differing <> 0;
 
+-- One after the other may go, and what else the message carried stays one, whatever the rules are applied to afterwards.
+SELECT cdp.identify('gus', '{"email": "gus@x.org"}', anonymous_id => 'h1', context => '{"device": {"id": "h2"}}', message_id => 'four') \g /dev/null
+SELECT cdp.process();
+SELECT cdp.split_identifier('user_id', 'gus', 'x') > 0 AS split;
+SELECT value_a, value_b, message_id, revoked_at IS NULL AS in_force FROM cdp.explain_identity(cdp.resolve('email', 'gus@x.org'));
+SELECT cdp.split_identifier('email', 'gus@x.org', 'x') > 0 AS split;
+SELECT identifiers FROM who WHERE identifiers ~ 'gus|h1|h2' ORDER BY 1;
+SELECT change, number FROM cdp.apply_identity_rules();
+SELECT identifiers FROM who WHERE identifiers ~ 'gus|h1|h2' ORDER BY 1;
+SELECT cdp.identify('gus', '{"email": "gus@x.org"}', anonymous_id => 'h1', context => '{"device": {"id": "h2"}}', message_id => 'four again') \g /dev/null
+SELECT cdp.process();
+SELECT identifiers FROM who WHERE identifiers ~ 'gus|h1|h2' ORDER BY 1;
+SELECT table_name FROM cdp.rebuild() WHERE differing <> 0;
+
 -- An only identifier stays where it is, and says so.
 SET client_min_messages = notice;
-SELECT cdp.split_identifier('anonymous_id', 'f1', 'x') = cdp.resolve('anonymous_id', 'f1') AS unchanged;
+SELECT cdp.split_identifier('user_id', 'fay', 'x') = cdp.resolve('user_id', 'fay') AS unchanged;
 
 -- One that was blocked after it had welded people is found as it stands.
 SELECT cdp.track('View', 'test', anonymous_id => 'g1') \g /dev/null

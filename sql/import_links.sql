@@ -46,6 +46,7 @@ SELECT * FROM cdp.preview_identity_rules();
 -- What is refused, and how.
 SELECT cdp.import_links(NULL);
 SELECT cdp.import_links('cdp.profile');
+SELECT cdp.import_links(0);
 INSERT INTO crm (type_a, value_a, type_b, value_b) VALUES ('nope', 'x', 'email', 'z@x.org');
 SELECT cdp.import_links('crm');
 SET ROLE cdp_pii;

@@ -8,10 +8,22 @@ DECLARE
     type record;
     paths text[];
 BEGIN
+    IF jsonb_typeof(types) <> 'object' THEN
+        RAISE EXCEPTION 'types must be a JSON object'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'For example {"device_id": {"max_per_profile": 3}}.';
+    END IF;
+    IF jsonb_typeof(blocked) <> 'array' OR EXISTS (
+            SELECT FROM jsonb_array_elements(CASE WHEN jsonb_typeof(blocked) = 'array' THEN blocked ELSE '[]' END) b
+            WHERE jsonb_typeof(b -> 'type') IS DISTINCT FROM 'string' OR jsonb_typeof(b -> 'pattern') IS DISTINCT FROM 'string'
+               OR b - '{type,pattern}'::text[] <> '{}') THEN
+        RAISE EXCEPTION 'blocked must be a JSON array of types and patterns'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'For example [{"type": "*", "pattern": "^test$"}].';
+    END IF;
     FOR type IN SELECT key, value, EXISTS (SELECT FROM cdp.identifier_type t WHERE t.name = key AND t.dropped_at IS NULL) AS known FROM jsonb_each(types) LOOP
-        IF EXISTS (SELECT FROM jsonb_object_keys(type.value) k WHERE k NOT IN ('priority', 'max_per_profile', 'normalizer', 'paths')) THEN
+        IF jsonb_typeof(type.value) <> 'object' OR type.value - '{priority,max_per_profile,normalizer,paths}'::text[] <> '{}'
+           OR jsonb_typeof(type.value -> 'paths') NOT IN ('array', 'null') THEN
             RAISE EXCEPTION 'invalid rule for identifier type "%"', type.key
-                USING ERRCODE = 'invalid_parameter_value', HINT = 'A type may have priority, max_per_profile, normalizer and paths.';
+                USING ERRCODE = 'invalid_parameter_value', HINT = 'A type may have priority, max_per_profile, normalizer and paths, which is an array.';
         END IF;
         paths := CASE WHEN jsonb_typeof(type.value -> 'paths') = 'array' THEN ARRAY(SELECT jsonb_array_elements_text(type.value -> 'paths')) END;
         IF type.known THEN

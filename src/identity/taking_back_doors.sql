@@ -5,7 +5,7 @@ CREATE FUNCTION cdp.split_identifier(type text, value text, reason text) RETURNS
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_split_identifier';
 COMMENT ON FUNCTION cdp.split_identifier(text, text, text) IS
-    'Takes an identifier out of its profile into a new one of its own, which is returned, with the events that it was the strongest identifier of. What hung together by it alone comes apart too; the part with the strongest identifier keeps the profile_id. No message links it with the others again; cdp.merge_profiles does. An only identifier stays where it is.';
+    'Takes an identifier out of its profile into a new one of its own, which is returned, with the events that it was the strongest identifier of. What messages carried beside it stays together; what hung together by it alone comes apart too; the part with the strongest identifier keeps the profile_id. No message links it with the others again; cdp.merge_profiles does. An only identifier stays where it is.';
 REVOKE ALL ON FUNCTION cdp.split_identifier(text, text, text) FROM PUBLIC;
 
 CREATE FUNCTION cdp.revoke_link(link_id bigint, reason text) RETURNS void

@@ -254,6 +254,16 @@ void Import::Write(const std::optional<std::string>& reason, const std::string& 
     WritePeople();
 }
 
+void CheckColumns(Oid id, const std::string& relation) {
+    const auto rows = pg::Query(
+        "SELECT count(a.attname) FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+        " AND a.attname IN ('type_a', 'value_a', 'type_b', 'value_b') WHERE c.oid = $1 GROUP BY c.oid", {pg::Int8(id)});
+    if (rows.empty()) throw Error(sqlstate::undefined_table, "relation with OID " + std::to_string(id) + " does not exist");
+    if (rows.Int8(0, 1) != 4)
+        throw Error(sqlstate::undefined_column, "relation " + relation + " has not the columns of links")
+            .Hint("It must have the columns type_a, value_a, type_b and value_b.");
+}
+
 }  // namespace
 
 CDP_FUNCTION(cdp_import_links)  // cdp.import_links(relation regclass, reason text) → bigint
@@ -264,6 +274,7 @@ CDP_FUNCTION(cdp_import_links)  // cdp.import_links(relation regclass, reason te
     const auto reason = PG_ARGISNULL(1) ? std::nullopt : std::optional(std::string(pg::Bytes(PG_GETARG_DATUM(1))));
     const std::string relation = pg::OutputText(REGCLASSOID, PG_GETARG_DATUM(0));
     const pg::Spi spi;
+    CheckColumns(PG_GETARG_OID(0), relation);
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
     Import import(pipeline::Current());

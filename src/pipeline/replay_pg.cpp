@@ -125,6 +125,23 @@ void Replay::Confirm(int a, int b, int64 event_id, int64 at, std::string_view me
     flags |= kConfirmed;
 }
 
+void Replay::JoinWithoutStrongest(std::span<Candidate> left, const collect::InboxMessage& message, int64 event_id) {
+    std::sort(left.begin(), left.end(), [&](const Candidate& a, const Candidate& b) { return resolver_->Stronger(a, b); });
+    while (left.size() > 1) {
+        const int strongest = left.front().identifier;
+        const auto end = std::stable_partition(left.begin() + 1, left.end(), [&](const Candidate& c) {
+            const auto pair = pairs_.find(Pair(strongest, c.identifier));
+            return pair != pairs_.end() && (pair->second & (kInForce | kRevoked)) == kInForce;
+        });
+        const auto together = left.first(static_cast<size_t>(end - left.begin()));
+        left = left.subspan(together.size());
+        if (together.size() == 1) continue;
+        const auto joined = resolver_->Join(0, together);
+        for (const Candidate& candidate : together.first(static_cast<size_t>(joined.kept)).subspan(1))
+            Confirm(strongest, candidate.identifier, event_id, message.occurred_at, message.message_id);
+    }
+}
+
 void Replay::TakeEvent(const collect::InboxMessage& message, int64 event_id, int64 identifier_id, std::span<const int64> linked_ids,
                        std::vector<Candidate>& candidates, const std::function<void(const Relinked&)>& relinked) {
     const int own = PlaceOf(identifier_id);
@@ -145,6 +162,7 @@ void Replay::TakeEvent(const collect::InboxMessage& message, int64 event_id, int
             linked.push_back(candidate.identifier);
         }
         for (auto candidate = apart; candidate != candidates.end(); ++candidate) linked.push_back(candidate->identifier);
+        JoinWithoutStrongest({apart, candidates.end()}, message, event_id);
         std::erase(linked, own);
     }
     // What the message was found to carry before stays seen, whether it is joined now or not.

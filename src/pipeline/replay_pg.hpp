@@ -76,6 +76,9 @@ private:
     void Take(const pg::Rows& rows, const std::function<void(const Relinked&)>& relinked);
     void TakeEvent(const collect::InboxMessage& message, int64 event_id, int64 identifier_id, std::span<const int64> linked_ids,
                    std::vector<identity::Candidate>& candidates, const std::function<void(const Relinked&)>& relinked);
+    /// Those whom a message carried and whose links to its strongest were taken back: they are linked among themselves
+    /// where splits left them so.
+    void JoinWithoutStrongest(std::span<identity::Candidate> left, const collect::InboxMessage& message, int64 event_id);
     void Confirm(int a, int b, int64 event_id, int64 at, std::string_view message_id);
     void See(int identifier, int64 at);
 

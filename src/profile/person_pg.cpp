@@ -109,6 +109,7 @@ void Person::Merge(Person& other) {
     if (lost.size() < other.state_.key_stamps().all().size())
         Set(kTraits, pg::Concat(values_[kTraits], pg::Without(other.values_[kTraits], lost)), false);
 
+    state_.AddIdentifierCounts(other.state_);
     for (const int id : other.state_.TraitIds()) {
         const Trait* trait = traits_.Find(id);
         if (trait == nullptr) continue;

@@ -113,6 +113,10 @@ void ProfileState::SetIdentifierCount(int type_id, int64_t count) {
         identifier_counts_.emplace(known, type_id, count);
 }
 
+void ProfileState::AddIdentifierCounts(const ProfileState& other) {
+    for (const auto& [type_id, count] : other.identifier_counts_) SetIdentifierCount(type_id, IdentifierCount(type_id) + count);
+}
+
 AggregateState& ProfileState::Trait(int trait_id, Aggregate aggregate) {
     Unpack();
     const auto known = Place(decoded_, trait_id);

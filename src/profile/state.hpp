@@ -40,6 +40,9 @@ public:
     /// How many identifiers of type `type_id` the profile has.
     int64_t IdentifierCount(int type_id) const;
     void SetIdentifierCount(int type_id, int64_t count);
+    /// Adds those of somebody who became this person. The resolver counts the types in force itself afterwards; nobody
+    /// else does the types that were dropped, whose identifiers people keep.
+    void AddIdentifierCounts(const ProfileState& other);
 
     KeyStamps& key_stamps() { return key_stamps_; }
 

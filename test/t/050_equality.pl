@@ -94,7 +94,7 @@ sub by_hand_sql
 # what is done by hand in their order; links as [a, b, cause, revoked], separations as lists of sides.
 sub reference_by_hand
 {
-	my (%known, @links, @separations);
+	my (%known, @links, @separations, @carried);
 	my $strength = sub { my ($type) = $_[0] =~ /^(\w+):/; return $priority{$type} };
 	my $reached = sub {
 		my %reached = map { $_ => 1 } @_;
@@ -140,6 +140,7 @@ sub reference_by_hand
 				last unless $breaks;
 			}
 			$known{$_} = 1 for @ids;
+			push @carried, [@ids];
 			for my $other (@ids[ 1 .. $#ids ])
 			{
 				push @links, [ $ids[0], $other, 'message', 0 ] unless grep { $_->[0] eq $ids[0] && $_->[1] eq $other && $_->[2] eq 'message' } @links;
@@ -163,6 +164,15 @@ sub reference_by_hand
 		if ($step->{kind} eq 'split')
 		{
 			next if keys %$before == 1;
+			# What a message carried beside it hangs together without it.
+			for my $ids (grep { grep { $_ eq $one } @$_ } @carried)
+			{
+				my ($strongest, @others) = grep { my $id = $_; grep { $_->[2] eq 'message' && !$_->[3] && join(' ', sort @$_[ 0, 1 ]) eq join(' ', sort $one, $id) } @links } @$ids;
+				for my $other (@others)
+				{
+					push @links, [ $strongest, $other, 'message', 0 ] unless grep { $_->[0] eq $strongest && $_->[1] eq $other && $_->[2] eq 'message' } @links;
+				}
+			}
 			for my $link (@links) { $link->[3] = 1 if $link->[0] eq $one || $link->[1] eq $one; }
 			$come_apart->($before, $one);
 			next;
