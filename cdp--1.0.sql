@@ -932,7 +932,10 @@ CREATE FUNCTION cdp.being_restored() RETURNS text
                 WHEN EXISTS (SELECT FROM cdp.restored) AND EXISTS (
                          SELECT FROM pg_stat_activity s
                          WHERE s.datname = current_database() AND s.application_name = 'pg_restore' AND s.pid <> pg_backend_pid())
-                THEN 'the database is being restored' END
+                THEN 'the database is being restored'
+                -- Between its parallel jobs and the granting of rights, which comes last, pg_restore is not connected for a moment.
+                WHEN EXISTS (SELECT FROM cdp.restored) AND NOT has_table_privilege('cdp_pii', to_regclass('cdp.profile'), 'SELECT')
+                THEN 'the rights on cdp.profile are not restored yet' END
 $$;
 COMMENT ON FUNCTION cdp.being_restored() IS
     'Internal: why nothing can be processed until pg_restore is done; NULL if it can.';
