@@ -50,7 +50,6 @@ bool IsRefused(int64 match_id, int64 a, int64 b) {
         NoteRefusal(match_id, a, b, "", pg::Text(limit.Text(0, 1)));
         return true;
     }
-    if (!pg::Query("SELECT to_regclass('cdp.identity_separation') IS NOT NULL").Bool(0, 1)) return false;
     const auto separation = pg::Query(
         "SELECT x.separation_id FROM cdp.identifier i JOIN cdp.identity_separation x USING (identifier_id)"
         " JOIN cdp.identity_separation y ON y.separation_id = x.separation_id AND y.part <> x.part"
