@@ -18,8 +18,8 @@ std::string MembersQuery(const pg::Condition& condition, const std::string& prof
     const std::string where = condition.Rewritten([&](const pg::SpecialCall& call) {
         if (call.function == "in_segment")
             return "EXISTS (SELECT FROM " + members + " m JOIN cdp.segment s USING (segment_id)"
-                   " WHERE m.profile_id = profile.profile_id AND s.name = " + Quoted(call.argument) + ")";
-        return "EXISTS (SELECT FROM " + identifiers + " i WHERE i.profile_id = profile.profile_id AND i.type = " + Quoted(call.argument) + ")";
+                   " WHERE m.profile_id = profile.profile_id AND s.name = " + Quoted(*call.arguments[0]) + ")";
+        return "EXISTS (SELECT FROM " + identifiers + " i WHERE i.profile_id = profile.profile_id AND i.type = " + Quoted(*call.arguments[0]) + ")";
     });
     return "SELECT profile.profile_id FROM " + profiles + " AS profile WHERE (\n" + where + "\n)";
 }

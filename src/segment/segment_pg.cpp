@@ -150,7 +150,7 @@ CDP_FUNCTION(cdp_preview_segment)  // cdp.preview_segment(definition) → TABLE(
         const auto& special = condition.specials()[k];
         const char* known = special.function == "in_segment" ? "SELECT FROM cdp.segment WHERE name = $1"
                                                              : "SELECT FROM cdp.identifier_type WHERE name = $1";
-        if (pg::Query(known, {pg::Text(special.argument)}).empty()) throw segment::Unknown(condition, k);
+        if (pg::Query(known, {pg::Text(*special.arguments[0])}).empty()) throw segment::Unknown(condition, k);
     }
     const std::string members = segment::MembersQuery(condition);
     const pg::ActAs as_caller(caller, true);
@@ -188,12 +188,13 @@ CDP_FUNCTION(cdp_explain_segment)  // cdp.explain_segment(name, profile_id) → 
         pg::Condition condition(part, "the condition", traits.profile_table(), "profile", segment->owner, segment::kSpecialCalls);
         const auto& specials = condition.specials();
         const pg::Condition::Row row{person.values(), person.nulls()};
-        std::vector<char> inputs, holds;
+        std::vector<pg::Condition::Input> inputs;
+        std::vector<char> holds;
         for (const auto& special : specials) {
             const char* query = special.function == "in_segment"
                 ? "SELECT EXISTS (SELECT FROM cdp.segment_member m JOIN cdp.segment s USING (segment_id) WHERE m.profile_id = $1 AND s.name = $2)"
                 : "SELECT EXISTS (SELECT FROM cdp.identifier i WHERE i.profile_id = $1 AND i.type = $2)";
-            inputs.push_back(pg::Query(query, {pg::Int8(person.profile_id()), pg::Text(special.argument)}).Bool(0, 1));
+            inputs.push_back({BoolGetDatum(pg::Query(query, {pg::Int8(person.profile_id()), pg::Text(*special.arguments[0])}).Bool(0, 1)), false});
         }
         // A part may fail that the whole does not come to.
         const auto failure = pg::Attempts::One([&] { condition.Evaluate({&row, 1}, inputs, &holds); });

@@ -57,7 +57,7 @@ Error Unknown(const pg::Condition& condition, size_t call) {
     const char* kind = special.function == "in_segment" ? "segment" : "identifier type";
     std::string detail = condition.what() + " refers to it.";
     detail[0] = static_cast<char>(toupper(detail[0]));
-    return condition.At(call, Error(sqlstate::undefined_object, std::string(kind) + " \"" + special.argument + "\" does not exist")
+    return condition.At(call, Error(sqlstate::undefined_object, std::string(kind) + " \"" + *special.arguments[0] + "\" does not exist")
                                   .Detail(std::move(detail)));
 }
 
@@ -105,7 +105,7 @@ std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
             const auto& call = segment.condition->specials()[k];
             const bool of_segment = call.function == "in_segment";
             const auto& known = of_segment ? by_name : type_ids;
-            const auto found = known.find(call.argument);
+            const auto found = known.find(*call.arguments[0]);
             if (found == known.end()) segment.standing.failure = Unknown(*segment.condition, k);
             segment.inputs.push_back(found == known.end() ? 0 : found->second);
             references[i].push_back(of_segment && found != known.end() ? found->second : -1);
@@ -201,7 +201,8 @@ struct Segments::Block {
     std::vector<uint64_t> chosen, member;         // by person: sets of segments
     std::vector<std::vector<uint32_t>> people_of; // by segment: whom to look at
     std::vector<pg::Condition::Row> rows;         // scratch
-    std::vector<char> inputs, holds;              // scratch
+    std::vector<pg::Condition::Input> inputs;     // scratch
+    std::vector<char> holds;                      // scratch
     pg::Attempts attempts;
 
     explicit Block(size_t segments) : words(segments / kBits + 1), people_of(segments) {}
@@ -248,9 +249,10 @@ void Segments::EvaluateOne(int place, std::span<Touched> touched, Block* block) 
     for (const uint32_t p : people) {
         block->rows.push_back({touched[p].person->values(), touched[p].person->nulls()});
         for (size_t k = 0; k < specials.size(); ++k)
-            block->inputs.push_back(specials[k].function == "in_segment"
-                                        ? block->Has(block->member, p, segment.inputs[k])
-                                        : touched[p].person->state().IdentifierCount(segment.inputs[k]) > 0);
+            block->inputs.push_back({BoolGetDatum(specials[k].function == "in_segment"
+                                                      ? block->Has(block->member, p, segment.inputs[k])
+                                                      : touched[p].person->state().IdentifierCount(segment.inputs[k]) > 0),
+                                     false});
     }
     segment.standing.failure = block->attempts.Run([&] { segment.condition->Evaluate(block->rows, block->inputs, &block->holds); });
     if (segment.standing.failure) return people.clear();
