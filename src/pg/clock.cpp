@@ -1,11 +1,14 @@
 // pg/clock.cpp: see clock.hpp.
 #include "pg/clock.hpp"
 
+#include <map>
+
 #include "pg/clock_breaks.hpp"
 
 extern "C" {
 #include "datatype/timestamp.h"
 #include "executor/executor.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/date.h"
 }
@@ -118,6 +121,15 @@ Truth test_of(BoolTestType test, Truth truth) {
     return truth;
 }
 
+/// Some of the parts of an AND or OR, in one again.
+Node* Joined(BoolExprType how, const std::vector<Node*>& nodes) {
+    return Call([&] {
+        List* list = NIL;
+        for (size_t i = 0; i < nodes.size(); ++i) list = lappend(list, nodes[i]);
+        return reinterpret_cast<Node*>(makeBoolExpr(how, list, -1));
+    });
+}
+
 }  // namespace
 
 std::string InstantLiteral(int64 instant, const char* type) {
@@ -152,8 +164,20 @@ ClockUse::Part ClockUse::Read(Node* node, AttrNumber clock, const std::function<
     if (IsA(node, BoolExpr)) {
         const auto* joined = reinterpret_cast<const BoolExpr*>(node);
         part.kind = joined->boolop == AND_EXPR ? Kind::kAnd : joined->boolop == OR_EXPR ? Kind::kOr : Kind::kNot;
-        for (int i = 0; i < list_length(joined->args); ++i)
-            part.parts.push_back(Read(static_cast<Node*>(list_nth(joined->args, i)), clock, at));
+        std::map<int64, std::vector<Node*>> in_steps;
+        for (int i = 0; i < list_length(joined->args); ++i) {
+            auto* argument = static_cast<Node*>(list_nth(joined->args, i));
+            part.parts.push_back(Read(argument, clock, at));
+            const Part& last = part.parts.back();
+            if (last.kind == Kind::kLeaf && last.leaf.step > 0) in_steps[last.leaf.step].push_back(argument);
+        }
+        // Those that change in the same steps are looked at together: "from 9 to 17" is one change a morning.
+        for (const auto& [step, nodes] : in_steps) {
+            if (nodes.size() < 2) continue;
+            std::erase_if(part.parts, [&, step = step](const Part& p) { return p.kind == Kind::kLeaf && p.leaf.step == step; });
+            Part& together = part.parts.emplace_back(Part{Kind::kLeaf});
+            together.leaf.Read(Joined(joined->boolop, nodes), clock);
+        }
         return part;
     }
     part.kind = Kind::kLeaf;
