@@ -104,13 +104,17 @@ void look_around(Zone* zone, const ClockChain& chain, const ClockRow& row, int64
     }
 }
 
-/// The times of day at which a count from that point goes on: by the zone, and without it.
+/// The times of day at which a count from that point goes on, by the zone and without it. A count towards it is complete
+/// at that time, and less just after.
 void add_mark(Cycle* times, const Operand& mark, const ClockRow& row) {
+    const auto add = [&](int64 time) {
+        times->add(time);
+        times->add(time + 1);
+    };
     int64 time;
     if (!finite_time(mark, row, row.now, &time)) return;
-    times->add(time);
-    if (mark.type == TIMESTAMPTZOID)
-        times->add(DatumGetTimestamp(DirectFunctionCall1(timestamptz_timestamp, TimestampTzGetDatum(time))));
+    add(time);
+    if (mark.type == TIMESTAMPTZOID) add(DatumGetTimestamp(DirectFunctionCall1(timestamptz_timestamp, TimestampTzGetDatum(time))));
 }
 
 }  // namespace
