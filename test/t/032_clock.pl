@@ -10,7 +10,7 @@ my $people = $ENV{CDP_TEST_TIMERS} // 20_000;
 
 my $node = PostgreSQL::Test::Cluster->new('clock');
 $node->init;
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'cdp'\nwal_level = logical\ncdp.batch_size = 20000\nautovacuum_naptime = 5s");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'cdp'\nwal_level = logical\ncdp.batch_size = 20000\nrestart_after_crash = on");
 $node->start;
 my $sql = sub { return $node->safe_psql('postgres', shift) };
 $sql->(q{CREATE EXTENSION cdp CASCADE;
