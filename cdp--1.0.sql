@@ -295,7 +295,8 @@ CREATE TABLE cdp.identity_link (
     revoked_at     timestamptz,
     revoked_by     text,
     revoked_reason text,
-    after_event_id bigint
+    after_event_id bigint,
+    revoked_after_event_id bigint
 );
 CREATE INDEX identity_link_a ON cdp.identity_link (identifier_a, identifier_b);
 CREATE INDEX identity_link_b ON cdp.identity_link (identifier_b);
@@ -304,7 +305,9 @@ COMMENT ON TABLE cdp.identity_link IS
 COMMENT ON COLUMN cdp.identity_link.revoked_by IS
     'Who took it back; NULL for cdp.apply_identity_rules, which may make it again.';
 COMMENT ON COLUMN cdp.identity_link.after_event_id IS
-    'Of a link that no message made: the last event before it, for cdp.apply_identity_rules.';
+    'Of a link that was not made by a message when it was processed: its own number among those of events, so that cdp.apply_identity_rules makes it when it was made.';
+COMMENT ON COLUMN cdp.identity_link.revoked_after_event_id IS
+    'Of a link that somebody took back: when that was, as a number among those of events.';
 COMMENT ON COLUMN cdp.identity_link.linked_at IS 'For a message: its occurred_at.';
 
 CREATE TABLE cdp.identity_conflict (
@@ -332,10 +335,16 @@ CREATE TABLE cdp.identity_separation (
     identifier_id bigint NOT NULL,
     separation_id bigint NOT NULL,
     part          bigint NOT NULL,
+    first_part    bigint NOT NULL,
+    after_event_id bigint NOT NULL,
     PRIMARY KEY (identifier_id, separation_id)
 );
 COMMENT ON TABLE cdp.identity_separation IS
     'What was taken apart (cdp.split_identifier, cdp.revoke_link) and must stay so: no message makes identifiers of different parts of one separation one person.';
+COMMENT ON COLUMN cdp.identity_separation.first_part IS
+    'Internal: the part when it was made. cdp.merge_profiles changes part alone.';
+COMMENT ON COLUMN cdp.identity_separation.after_event_id IS
+    'Internal: when it was made, as a number among those of events.';
 
 CREATE SEQUENCE cdp.profile_id_seq;
 CREATE TABLE cdp.profile_alias (

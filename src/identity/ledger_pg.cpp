@@ -192,9 +192,8 @@ void Ledger::LinkByHand(int64 profile_a, int64 profile_b, const std::string& rea
         "  ORDER BY i.profile_id, t.priority, i.value),"
         " pair AS (SELECT array_agg(identifier_id ORDER BY priority, value) AS ids FROM strongest)"
         " INSERT INTO cdp.identity_link (link_id, identifier_a, identifier_b, cause, reason, actor, linked_at, after_event_id)"
-        " SELECT nextval('cdp.identity_link_id_seq'), ids[1], ids[2], 'manual', $3, $4, now(),"
-        " (SELECT last_value FROM cdp.event_id_seq) FROM pair WHERE ids[2] IS NOT NULL",
-        {pg::Int8(profile_a), pg::Int8(profile_b), pg::Text(reason), pg::Text(actor)});
+        " SELECT nextval('cdp.identity_link_id_seq'), ids[1], ids[2], 'manual', $3, $4, now(), $5 FROM pair WHERE ids[2] IS NOT NULL",
+        {pg::Int8(profile_a), pg::Int8(profile_b), pg::Text(reason), pg::Text(actor), pg::Int8(collect::NumberAct())});
 }
 
 void Ledger::Write(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges, std::string_view why_merged) {

@@ -82,6 +82,18 @@ int64_t Resolver::BrokenSeparation(std::span<const Candidate> candidates) {
     return broken == together_.end() ? 0 : broken->separation;
 }
 
+bool Resolver::AreSeparated(int a, int b) {
+    if (!IsMarked(a) || !IsMarked(b)) return false;
+    for (auto x = Marks(a).begin(), y = Marks(b).begin(); x != Marks(a).end() && y != Marks(b).end();) {
+        if (x->separation == y->separation && x->part != y->part) return true;
+        if (*x < *y)
+            ++x;
+        else
+            ++y;
+    }
+    return false;
+}
+
 void Resolver::UniteMarks(int root, int other) {
     if (marks_.empty()) return;
     std::vector<Mark> united = std::move(MarksOf(other));

@@ -88,8 +88,11 @@ public:
     int NodeOf(int identifier) const { return node_of_[identifier]; }
     std::span<const int64_t> Counts(int node) { return {&counts_[static_cast<size_t>(Root(node)) * types_], types_}; }
 
-    /// Whether the node's person is on a side of any separation.
-    bool IsMarked(int node) { return !marks_.empty() && !MarksOf(Root(node)).empty(); }
+    /// The sides that the node's person is on, sorted.
+    std::span<const Mark> Marks(int node) { return marks_.empty() ? std::span<const Mark>() : MarksOf(Root(node)); }
+    bool IsMarked(int node) { return !Marks(node).empty(); }
+    /// Whether two persons are on different sides of a separation.
+    bool AreSeparated(int a, int b);
 
     std::span<const Merge> merges() const { return merges_; }
     ProfileId next_profile_id() const { return next_profile_id_; }

@@ -193,7 +193,7 @@ void Import::WriteLinks(const std::optional<std::string>& reason, const std::str
     if (links.empty()) return;
     int64 link_id = collect::TakeIds("cdp.identity_link_id_seq", links_);
     const Datum cause = pg::TextDatum("manual"), why = reason ? pg::TextDatum(*reason) : Datum(0), who = pg::TextDatum(actor);
-    const Datum after = *pg::Query("SELECT last_value FROM cdp.event_id_seq").Get(0, 1);
+    const Datum after = Int64GetDatum(collect::NumberAct());
     for (size_t begin = 0; begin < links.size(); begin += kRowsAWrite) {
         pg::TableWriter writer("cdp.identity_link", {"link_id", "identifier_a", "identifier_b", "cause", "reason", "actor", "linked_at", "after_event_id"});
         for (size_t i = begin; i < std::min(links.size(), begin + kRowsAWrite); ++i) {

@@ -354,6 +354,7 @@ sub taken_apart_is_equal
 		is(join("\n", sort split(/\n/, $node->safe_psql($db, $groups_sql))), reference_by_hand(@steps), "$db: who is who after taking apart and joining, by the reference");
 		is($node->safe_psql($db, q{SELECT count(*) FROM cdp.profile_alias a JOIN cdp.identifier i USING (identifier_id) WHERE a.profile_id <> i.profile_id}), 0,
 			"$db: ids that were merged away mean whoever has their oldest identifier");
+		is($node->safe_psql($db, 'SELECT * FROM cdp.preview_identity_rules()'), '', "$db: as long as rules do not change nothing would");
 		$node->safe_psql($db, q{SELECT cdp.alter_identifier_type('email', max_per_profile => 2), cdp.block_identifier('anonymous_id', '7$')}) if $db =~ /many/;
 		rules_are_applied($db, "$db, changed rules after taking apart") if $db =~ /many/;
 		is($node->safe_psql($db, q{SELECT count(*) FROM cdp.profile_alias a LEFT JOIN cdp.profile p USING (profile_id) WHERE p.profile_id IS NULL}), 0, "$db: somebody");
