@@ -21,7 +21,10 @@ constexpr size_t kPeopleAWrite = 10'000;
 /// Lets what stands still be tried again, where its definition can be read.
 template <class T>
 void TryAgain(std::vector<T>& defined) {
-    for (T& one : defined) one.standing.noted = false;
+    for (T& one : defined) {
+        one.standing.noted = false;
+        one.standing.unreadable = one.standing.failure.has_value();
+    }
 }
 
 template <class T>

@@ -58,14 +58,13 @@ void ForEachPersonsEvents(const std::string& identifiers, const std::string& con
     finish();
 }
 
-int64 FillTrait(const Traits& traits, int trait_id) {
+void FillTrait(const Traits& traits, int trait_id, bool is_new) {
     const Trait& trait = *traits.Find(trait_id);
     const int index = static_cast<int>(&trait - traits.all().data());
     std::string condition = trait.computed ? "true" : "e.type = 'identify'";
     if (!trait.event.empty())
         condition = "e.event = " + std::string(pg::Call([&] { return quote_literal_cstr(trait.event.c_str()); }));
 
-    int64 filled = 0;
     std::vector<std::pair<int64, AggregateState>> states;
     pg::Scratch memory;
     const auto write = [&] {
@@ -76,7 +75,6 @@ int64 FillTrait(const Traits& traits, int trait_id) {
         for (size_t i = 0; i < states.size(); ++i)
             people.loaded()[i].second.SetTrait(index, std::move(states[i].second));
         people.WriteLoaded();
-        filled += static_cast<int64>(states.size());
         states.clear();
         memory.Reset();
     };
@@ -88,11 +86,10 @@ int64 FillTrait(const Traits& traits, int trait_id) {
         Writer bytes;
         auto& state = person.state().Trait(trait_id, trait.aggregate);
         state.Write(bytes);
-        if (!bytes.bytes().empty()) states.emplace_back(profile_id, std::move(state));
+        if (!is_new || !bytes.bytes().empty()) states.emplace_back(profile_id, std::move(state));
         if (states.size() == kPeopleAWrite) write();
     });
     if (!states.empty()) write();
-    return filled;
 }
 
 }  // namespace cdp::profile

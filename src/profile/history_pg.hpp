@@ -11,7 +11,7 @@ namespace cdp::profile {
 void ForEachPersonsEvents(const std::string& identifiers, const std::string& condition,
                           const std::function<void(int64 profile_id, std::span<const EventRow> events)>& person);
 
-/// Fills a new trait for everybody from history. Returns how many people have a value.
-int64 FillTrait(const Traits& traits, int trait_id);
+/// Fills a trait for everybody from history. `is_new`: nobody has a value yet. Throws what its filter raises.
+void FillTrait(const Traits& traits, int trait_id, bool is_new = true);
 
 }  // namespace cdp::profile

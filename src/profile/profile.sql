@@ -31,10 +31,12 @@ CREATE TABLE cdp.trait (
     owner        name NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
     personal     boolean,
-    problem      text
+    problem      text,
+    unreadable   boolean NOT NULL DEFAULT false
 );
 COMMENT ON COLUMN cdp.trait.problem IS
-    'Why the trait stands still: its filter failed, and no event counts for it since. NULL: it is kept. cdp.rebuild(true) computes it afresh.';
+    'Why the trait stands still: its filter failed, and no event counts for it since. NULL: it is kept. If the filter could not be read (unreadable), the trait is computed afresh as soon as it can be; otherwise by cdp.rebuild(true).';
+COMMENT ON COLUMN cdp.trait.unreadable IS 'Whether the problem was in reading the filter, not in applying it to some event.';
 COMMENT ON COLUMN cdp.trait.personal IS
     'Whether it is personal data; NULL: its name and path decide. Set it with cdp.set_personal.';
 COMMENT ON TABLE cdp.trait IS

@@ -202,11 +202,11 @@ void ReadFilter(Trait* trait, const std::string& filter, Oid owner, const std::s
     const std::string what = "the filter of trait \"" + trait->name + "\"";
     const Oid event_table = pg::Call([] { return get_relname_relid("event", get_namespace_oid("cdp", false)); });
     if (OidIsValid(owner))
-        trait->standing.failure = pg::Attempts::One([&] {
+        trait->standing.ReadWith(pg::Attempts::One([&] {
             trait->filter = std::make_unique<pg::Condition>(filter, what, event_table, "event", owner, std::span<const char* const>());
-        });
+        }));
     else
-        trait->standing.failure = Error(sqlstate::undefined_object, what + ": role \"" + owner_name + "\" does not exist");
+        trait->standing.ReadWith(Error(sqlstate::undefined_object, what + ": role \"" + owner_name + "\" does not exist"));
 }
 
 std::unique_ptr<Traits> Traits::Load() {
@@ -226,8 +226,8 @@ std::unique_ptr<Traits> Traits::Load() {
 
     const auto rows = pg::Query(
         "SELECT trait_id, name, kind = 'computed', aggregate, type::oid, event, path, filter, sources,"
-        " coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid), owner::text, problem IS NOT NULL"
-        " FROM cdp.trait ORDER BY trait_id");
+        " coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid), owner::text, problem IS NOT NULL,"
+        " unreadable FROM cdp.trait ORDER BY trait_id");
     for (uint64 i = 0; i < rows.size(); ++i) {
         Trait trait;
         trait.trait_id = DatumGetInt32(*rows.Get(i, 1));
@@ -248,6 +248,7 @@ std::unique_ptr<Traits> Traits::Load() {
                 .Hint("Drop traits with cdp.drop_trait, not their columns.");
         trait.column = found - 1;
         trait.standing.noted = rows.Bool(i, 12);
+        trait.standing.unreadable = rows.Bool(i, 13);
         if (const auto filter = rows.OptionalText(i, 8)) ReadFilter(&trait, *filter, DatumGetObjectId(*rows.Get(i, 10)), rows.Text(i, 11));
         const int index = static_cast<int>(traits->all_.size());
         if (!trait.computed)
@@ -302,7 +303,7 @@ bool Traits::NoteProblems() const {
     bool any = false;
     for (const Trait& trait : all_) {
         if (!trait.standing.ToBeNoted()) continue;
-        pg::NoteProblem("cdp.trait", "trait_id", trait.trait_id, "trait \"" + trait.name + "\"", *trait.standing.failure);
+        pg::NoteProblem("cdp.trait", "trait_id", trait.trait_id, "trait \"" + trait.name + "\"", trait.standing);
         any = true;
     }
     return any;
