@@ -127,6 +127,18 @@ COMMENT ON COLUMN cdp.identity_separation.first_part IS
 COMMENT ON COLUMN cdp.identity_separation.after_event_id IS
     'Internal: when it was made, as a number among those of events.';
 
+CREATE TABLE cdp.refused_link (
+    type_a     text,
+    value_a    text,
+    type_b     text,
+    value_b    text,
+    why        text NOT NULL,
+    relation   text NOT NULL,
+    refused_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE cdp.refused_link IS
+    'Rows that cdp.import_links left out, and why: of which relation. Delete those that are settled; cdp.import_links(''cdp.refused_link'') tries them again.';
+
 CREATE SEQUENCE cdp.profile_id_seq;
 CREATE TABLE cdp.profile_alias (
     alias_id   bigint PRIMARY KEY,
@@ -153,5 +165,6 @@ SELECT pg_extension_config_dump('cdp.identity_link_id_seq', '');
 SELECT pg_extension_config_dump('cdp.identity_conflict', '');
 SELECT pg_extension_config_dump('cdp.identity_separation', '');
 SELECT pg_extension_config_dump('cdp.identity_separation_id_seq', '');
+SELECT pg_extension_config_dump('cdp.refused_link', '');
 SELECT pg_extension_config_dump('cdp.profile_alias', '');
 SELECT pg_extension_config_dump('cdp.profile_id_seq', '');

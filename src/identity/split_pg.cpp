@@ -125,7 +125,8 @@ CDP_FUNCTION(cdp_revoke_link)  // cdp.revoke_link(link_id bigint, reason text) â
     pipeline::Lock();
     const auto link = pg::Query("SELECT l.identifier_a, l.identifier_b, l.revoked_at IS NOT NULL, i.profile_id FROM cdp.identity_link l"
                                 " JOIN cdp.identifier i ON i.identifier_id = l.identifier_a WHERE l.link_id = $1", {pg::Int8(link_id)});
-    if (link.empty()) throw Error(sqlstate::undefined_object, "link " + std::to_string(link_id) + " does not exist");
+    if (link.empty()) throw Error(sqlstate::undefined_object, "link " + std::to_string(link_id) + " does not exist")
+                                .Hint("cdp.explain_identity(profile_id) shows a profile's links.");
     if (link.Bool(0, 3))
         throw Error(sqlstate::object_not_in_prerequisite_state, "link " + std::to_string(link_id) + " was already revoked");
 
