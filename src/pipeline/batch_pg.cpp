@@ -102,7 +102,7 @@ void Batch::Join() {
     identifiers_.LookUp();
     auto& entries = identifiers_.entries();
     const auto rules = definitions_.rules.limits();
-    people_.emplace(*definitions_.traits);
+    people_.emplace(*definitions_.traits, pg::Now());
     for (const auto& entry : entries)
         if (entry.identifier_id != 0) people_->Want(entry.profile_id);
     people_->Load();
@@ -198,6 +198,7 @@ void AddPeople(profile::People& people, std::span<const identity::TypeRule> rule
 }
 
 void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone) {
+    people.RecomputeSequences();
     definitions.segments->Evaluate(touched);
     people.Write(any_gone);
     definitions.segments->Write(any_gone);

@@ -3,6 +3,7 @@
 
 #include "identity/ledger_pg.hpp"
 #include "identity/separations_pg.hpp"
+#include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "profile/accounts_pg.hpp"
 
@@ -31,7 +32,7 @@ std::vector<Joining*> Unite(std::span<Joining> joinings, profile::People& people
 int64 Merge(std::span<Joining> joinings, bool within_limits) {
     Definitions& definitions = Current();
     const auto limits = definitions.rules.limits();
-    profile::People people(*definitions.traits);
+    profile::People people(*definitions.traits, pg::Now());
     for (const Joining& joining : joinings) {
         people.Want(joining.a);
         people.Want(joining.b);
