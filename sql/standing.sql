@@ -146,6 +146,21 @@ SELECT cdp.drop_destination('frugal'), cdp.drop_segment('frugal'), cdp.drop_segm
 SELECT table_name, differing FROM cdp.rebuild() WHERE differing IS DISTINCT FROM 0;
 DROP ROLE cdp_regress_lea;
 
+-- So does what a segment asks of people's events, and the segment with it.
+CREATE OR REPLACE FUNCTION cheap(properties jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$SELECT (properties ->> 'total')::numeric < 50$$;
+SELECT cdp.create_segment('thrifty', $$cdp.did('Order', at_least => 2, filter => 'public.cheap(properties)')$$);
+DROP FUNCTION cheap;
+INSERT INTO cdp.inbox (user_id, event, properties) VALUES ('gil', 'Order', '{"total": 7}'), ('gil', 'Order', '{"total": 8}'), ('fay', 'Order', '{"total": 9}');
+SELECT cdp.process();
+SELECT unreadable, problem FROM cdp.activity;
+SELECT * FROM members WHERE name = 'thrifty';
+CREATE FUNCTION cheap(properties jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$SELECT (properties ->> 'total')::numeric BETWEEN 1 AND 8$$;
+SELECT cdp.process();
+SELECT problem FROM cdp.activity;
+SELECT * FROM members WHERE name = 'thrifty';
+SELECT table_name, differing FROM cdp.rebuild() WHERE differing IS DISTINCT FROM 0;
+SELECT cdp.drop_segment('thrifty');
+
 -- A part that the whole does not come to may fail.
 SELECT cdp.create_segment('guarded', 'orders = 0 OR 12 / orders > 3');
 SELECT * FROM cdp.explain_segment('guarded', (SELECT profile_id FROM cdp.profile WHERE orders = 0));
