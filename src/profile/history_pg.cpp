@@ -95,6 +95,7 @@ std::string Counting(const Trait& trait) {
 void ForEachState(const Traits& traits, int index, const std::string& identifiers, int64 clock,
                   const std::function<void(int64, TraitState&)>& person, bool nothing_too) {
     const Trait& trait = traits.all()[static_cast<size_t>(index)];
+    if (trait.standing.failure) throw *trait.standing.failure;
     ForEachPersonsEvents(identifiers, Counting(trait), ColumnsOf(trait), [&](int64 profile_id, std::span<const EventRow> events) {
         Person somebody(traits, profile_id, clock);
         const FilterResults filters(traits, events, index);
