@@ -122,7 +122,9 @@ std::vector<segment::Touched> People::Touched() {
     touched.reserve(people_.size());
     for (size_t place = 0; place < people_.size(); ++place) {
         people_[place]->Finish();
-        touched.push_back({people_[place], 0, is_new_[place] || merged_[place], identifiers_changed_[place] != 0,
+        using Change = segment::Touched::Change;
+        const auto change = merged_[place] ? Change::kAll : is_new_[place] ? Change::kNew : Change::kSome;
+        touched.push_back({people_[place], 0, change, identifiers_changed_[place] != 0,
                            merged_[place] ? "merge" : "event"});
     }
     return touched;
@@ -149,7 +151,7 @@ std::vector<segment::Touched> People::TouchedAfresh(const char* cause) {
     std::vector<segment::Touched> touched;
     for (Person* person : people_) {
         person->Finish();
-        touched.push_back({person, 0, true, true, cause});
+        touched.push_back({person, 0, segment::Touched::Change::kAll, true, cause});
     }
     return touched;
 }
@@ -162,7 +164,7 @@ std::vector<segment::Touched> People::TouchedByClock(const std::unordered_map<in
         person.ComeTo(instants.at(profile_id));
         person.Pass();
         person.Finish();
-        touched.push_back({&person, 0, false, false, "clock"});
+        touched.push_back({&person, 0, segment::Touched::Change::kSome, false, "clock"});
     }
     return touched;
 }

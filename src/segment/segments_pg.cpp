@@ -174,6 +174,34 @@ void Segments::Index() {
     all_.assign(words, 0);
     for (size_t s = 0; s < segments_.size(); ++s)
         if (!segments_[s].standing.failure) IndexOne(static_cast<int>(s));
+    IndexNew();
+}
+
+/// Who meets which conditions when nothing is known of them yet: of somebody new only those are looked at that such a one is in,
+/// that the clock may change, or that read something which is known. Most are of neither kind.
+void Segments::IndexNew() {
+    of_new_.assign(all_.size(), 0);
+    profile::Person nobody(traits_, 0, 0);
+    nobody.Finish();
+    std::vector<char> member(segments_.size()), holds;
+    const pg::Condition::Row row{nobody.values(), nobody.nulls(), 0};
+    pg::Attempts attempts;
+    for (size_t s = 0; s < segments_.size(); ++s) {
+        const Segment& segment = segments_[s];
+        if (segment.standing.Still() || segment.refreshed) continue;
+        bool known = !segment.by_clock;
+        if (known) {
+            const auto failure = attempts.Run([&] {
+                std::vector<pg::Condition::Input> inputs;
+                Answers(segment, nobody, [&](int place) { return member[static_cast<size_t>(place)] != 0; }, &inputs);
+                segment.condition->Evaluate({&row, 1}, inputs, &holds);
+            });
+            known = !failure && holds[0] == 0;
+            member[s] = !failure && holds[0] != 0;
+        }
+        if (!known) Put(of_new_, static_cast<int>(s));
+    }
+    attempts.Commit();
 }
 
 void Segments::IndexOne(int place) {
@@ -292,9 +320,10 @@ void Segments::Choose(std::span<const Touched> touched, Block* block) const {
         const auto add = [&](const Set& set) {
             for (size_t w = 0; w < words; ++w) chosen[w] |= set[w];
         };
-        if (touched[p].all_changed) {
+        if (touched[p].change == Touched::Change::kAll) {
             add(all_);
         } else {
+            if (touched[p].change == Touched::Change::kNew) add(of_new_);
             for (const int column : touched[p].person->Finish()) add(of_column_[static_cast<size_t>(column)]);
             if (touched[p].identifiers_changed) add(of_identifiers_);
             if (touched[p].person->passed()) add(of_clock_);

@@ -48,7 +48,7 @@ Error Unknown(const pg::Condition& condition, size_t call);
 struct Touched {
     profile::Person* person;
     int64 event_id;            // the last of the batch's events of theirs; 0: none
-    bool all_changed;          // new, or merged: look at every segment
+    enum class Change { kSome, kNew, kAll } change;  // kNew: they were nobody before; kAll: look at every segment
     bool identifiers_changed;
     const char* cause;
 };
@@ -96,6 +96,7 @@ private:
     void Read(Segment* segment);
     void Index();
     void IndexOne(int place);
+    void IndexNew();
     int64 Answers(const Segment& segment, profile::Person& person, const std::function<bool(int place)>& is_member,
                   std::vector<pg::Condition::Input>* inputs) const;
     void ReadStale(std::span<Touched> touched);
@@ -109,6 +110,7 @@ private:
     // What to look at when something changed: by column of cdp.profile or activity, identifiers, the clock, everything.
     std::vector<Set> of_column_;
     Set of_identifiers_, of_clock_, all_;
+    Set of_new_;                            // of somebody new: those that are not known to be as if nothing were known of them
     int64 epoch_ = 0;                       // the newest filled_epoch
     std::vector<Change> changes_;
 };
