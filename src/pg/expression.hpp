@@ -44,6 +44,11 @@ public:
     /// The type of its value, as SQL.
     const std::string& type() const { return type_; }
 
+    /// As analysed, special calls and all; and whose rows it is over.
+    const Node* tree() const { return tree_; }
+    Oid relation() const { return relation_; }
+    const char* alias() const { return alias_.c_str(); }
+
     /// Its parts, split at AND, OR and NOT, as SQL. Throws.
     std::vector<std::string> Parts() const;
 
