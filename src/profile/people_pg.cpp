@@ -123,7 +123,7 @@ std::vector<segment::Touched> People::Touched() {
     for (size_t place = 0; place < people_.size(); ++place) {
         people_[place]->Finish();
         touched.push_back({people_[place], 0, is_new_[place] || merged_[place], identifiers_changed_[place] != 0,
-                           merged_[place] ? "merge" : "event"});
+                           merged_[place] ? "merge" : "event", merged_[place] != 0});
     }
     return touched;
 }
@@ -149,7 +149,7 @@ std::vector<segment::Touched> People::TouchedAfresh(const char* cause) {
     std::vector<segment::Touched> touched;
     for (Person* person : people_) {
         person->Finish();
-        touched.push_back({person, 0, true, true, cause});
+        touched.push_back({person, 0, true, true, cause, true});
     }
     return touched;
 }
