@@ -144,6 +144,7 @@ SELECT name FROM cdp.segment WHERE owner = 'cdp_marketer' ORDER BY 1;
 SELECT * FROM problem;
 DROP ROLE cdp_regress_other;
 
+SET client_min_messages = error;
 DROP EXTENSION cdp CASCADE;
 \c :main
 DROP DATABASE cdp_regress_segment_groups;
