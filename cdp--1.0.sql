@@ -604,17 +604,53 @@ CREATE TABLE cdp.segment_transition (
     at          timestamptz NOT NULL,
     cause       text NOT NULL,
     event_id    bigint,
-    due_at      timestamptz
+    due_at      timestamptz,
+    received_at timestamptz,
+    written_at  timestamptz
 );
 CREATE INDEX segment_transition_profile_id ON cdp.segment_transition (profile_id, segment_id);
+CREATE INDEX segment_transition_at ON cdp.segment_transition (segment_id, at) INCLUDE (entered);
 COMMENT ON TABLE cdp.segment_transition IS
     'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), clock (due_at: the instant that had come), merge, split, rules, import, create, alter, refresh, mended (its definition can be read again), rebuild.';
+
+COMMENT ON COLUMN cdp.segment_transition.received_at IS
+    'When the oldest of the person''s messages in that batch was committed, if track_commit_timestamp is on, else its received_at; NULL: no message''s doing.';
+COMMENT ON COLUMN cdp.segment_transition.written_at IS 'When a batch wrote this, shortly before its commit; NULL: it was filled in bulk.';
 
 SELECT pg_extension_config_dump('cdp.segment', '');
 SELECT pg_extension_config_dump('cdp.segment_id_seq', '');
 SELECT pg_extension_config_dump('cdp.segment_epoch_seq', '');
 SELECT pg_extension_config_dump('cdp.segment_member', '');
 SELECT pg_extension_config_dump('cdp.segment_transition', '');
+-- groups.sql: segments of people whom somebody names, and segments that exclude each other.
+
+CREATE TABLE cdp.segment_list (
+    segment_id bigint NOT NULL,
+    type       text NOT NULL,
+    value      text COLLATE "C" NOT NULL,
+    PRIMARY KEY (value, type, segment_id)
+);
+CREATE INDEX segment_list_segment_id ON cdp.segment_list (segment_id);
+COMMENT ON TABLE cdp.segment_list IS
+    'The identifiers that cdp.import_segment was given, normalised, those that nobody has yet too. Whoever has one is in that segment.';
+
+-- A view, so that segments of those who may not see identifiers can ask who is on a list.
+CREATE VIEW cdp.listed_identifier AS
+    SELECT l.segment_id, i.identifier_id, i.profile_id
+    FROM cdp.segment_list l JOIN cdp.identifier i ON i.value = l.value AND i.type = l.type;
+COMMENT ON VIEW cdp.listed_identifier IS 'The identifiers that are on the list of an imported segment and that somebody has, and who.';
+
+CREATE TABLE cdp.priority_list (
+    list    text NOT NULL,
+    place   int NOT NULL,
+    segment text NOT NULL,
+    PRIMARY KEY (list, place)
+);
+COMMENT ON TABLE cdp.priority_list IS
+    'The priority lists and their segments, the first first. For each there is a segment named <list>_<segment>: who is in it and in none before it.';
+
+SELECT pg_extension_config_dump('cdp.segment_list', '');
+SELECT pg_extension_config_dump('cdp.priority_list', '');
 -- activate.sql: destinations, and who is in them. Their tables and publications are ordinary objects, no members of
 -- the extension: they come back from pg_dump whole, and are found again by name.
 
@@ -2244,6 +2280,151 @@ COMMENT ON FUNCTION cdp.timeline(bigint, timestamptz, timestamptz, int) IS
     'A person''s events from since (inclusive) until (exclusive), newest first; max_rows NULL is all. An id that was merged away is understood.';
 REVOKE ALL ON FUNCTION cdp.timeline(bigint, timestamptz, timestamptz, int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.timeline(bigint, timestamptz, timestamptz, int) TO cdp_pii;
+-- groups_doors.sql: segments from a list of identifiers, random splits, priority lists.
+
+CREATE FUNCTION cdp.on_list(name text) RETURNS boolean
+    LANGUAGE c STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_only_in_condition';
+COMMENT ON FUNCTION cdp.on_list(text) IS
+    'Internal: the condition of a segment that cdp.import_segment made. Elsewhere call cdp.in_segment.';
+
+CREATE FUNCTION cdp.import_segment(name text, type text, "values" text[]) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_import_segment';
+COMMENT ON FUNCTION cdp.import_segment(text, text, text[]) IS
+    'Makes a segment of the people who have these identifiers, or gives one made so before another list, and returns its size. Whoever has one of them later enters then: a NOTICE counts those that nobody has yet.';
+
+CREATE FUNCTION cdp.split_share(split text, profile_id bigint) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_split_share';
+COMMENT ON FUNCTION cdp.split_share(text, bigint) IS
+    'Where somebody falls in a random split: from 0 up to 100, evenly, independently of other splits, and the same for ever. 100 × h / 2⁵³, h being the upper 53 bits of XXH3-64 of the split''s name in UTF-8 and the profile_id as eight bytes, the least significant first.';
+
+CREATE FUNCTION cdp.split_segment(name text, shares jsonb, split text DEFAULT NULL, OUT segment text, OUT size bigint) RETURNS SETOF record
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    split_name text := coalesce(split, name);
+    bad text;
+    total numeric;
+    share record;
+BEGIN
+    IF name IS NULL THEN
+        RAISE EXCEPTION 'the name of a segment must not be null' USING ERRCODE = 'null_value_not_allowed';
+    ELSIF jsonb_typeof(shares) IS DISTINCT FROM 'object' OR shares = '{}' THEN
+        RAISE EXCEPTION 'shares must be an object of names and percentages' USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'For example {"a": 50, "control": 50}.';
+    END IF;
+    SELECT s.key INTO bad FROM jsonb_each(shares) s
+    WHERE CASE WHEN jsonb_typeof(s.value) = 'number' THEN s.value::numeric <= 0 ELSE true END ORDER BY s.key COLLATE "C" LIMIT 1;
+    IF bad IS NOT NULL THEN
+        RAISE EXCEPTION 'share "%" must be a number above 0', bad USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT sum(s.value::numeric) INTO total FROM jsonb_each(shares) s;
+    IF total > 100 THEN
+        RAISE EXCEPTION 'shares must not exceed 100 per cent together' USING ERRCODE = 'invalid_parameter_value',
+            DETAIL = format('They are %s.', trim_scale(total));
+    ELSIF NOT EXISTS (SELECT FROM cdp.segment s WHERE s.name = split_segment.name) THEN
+        RAISE EXCEPTION 'segment "%" does not exist', name USING ERRCODE = 'undefined_object';
+    END IF;
+    FOR share IN
+        SELECT s.key, s.value::numeric AS part, sum(s.value::numeric) OVER (ORDER BY s.key COLLATE "C") AS upto
+        FROM jsonb_each(shares) s ORDER BY s.key COLLATE "C"
+    LOOP
+        segment := split_name || '_' || share.key;
+        size := cdp.create_segment(segment,
+            format('cdp.in_segment(%L)', name)
+                || CASE WHEN share.upto > share.part
+                        THEN format(' AND cdp.split_share(%L, profile_id) >= %s', split_name, trim_scale(share.upto - share.part)) ELSE '' END
+                || format(' AND cdp.split_share(%L, profile_id) < %s', split_name, trim_scale(share.upto)),
+            format('%s %% of segment %s', trim_scale(share.part), name));
+        RETURN NEXT;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION cdp.split_segment(text, jsonb, text) IS
+    'Splits a segment at random, for ever: shares maps names to percentages, and for each a segment <split>_<name> is made (split: that of the segment, if not given). The shares lie one after the other in the order of their names (by bytes), from 0 on; who falls in none is in none. By cdp.split_share of the split''s name: whoever enters the segment again is in the same share again, and people who become one are in that of the profile_id that survives.';
+
+CREATE FUNCTION cdp.create_priority_list(name text, segments text[], OUT segment text, OUT size bigint) RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_create_priority_list';
+COMMENT ON FUNCTION cdp.create_priority_list(text, text[]) IS
+    'Makes for each of these segments another, named <list>_<segment>, of those who are in it and in none before it: everybody is in the first of the list that fits only. They stay so, live.';
+
+CREATE FUNCTION cdp.drop_priority_list(name text) RETURNS void
+    LANGUAGE c VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_drop_priority_list';
+COMMENT ON FUNCTION cdp.drop_priority_list(text) IS
+    'Drops a priority list with the segments that it made. Refused while another segment or a destination uses one of them.';
+
+REVOKE ALL ON FUNCTION cdp.on_list(text), cdp.import_segment(text, text, text[]), cdp.split_share(text, bigint), cdp.split_segment(text, jsonb, text),
+    cdp.create_priority_list(text, text[]), cdp.drop_priority_list(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.on_list(text), cdp.import_segment(text, text, text[]), cdp.split_share(text, bigint), cdp.split_segment(text, jsonb, text),
+    cdp.create_priority_list(text, text[]), cdp.drop_priority_list(text) TO cdp_marketer, cdp_admin;
+-- history_doors.sql: how segments went, how they overlap, and how fresh they are.
+
+CREATE FUNCTION cdp.segment_overlap(a text, b text, OUT in_a bigint, OUT in_b bigint, OUT in_both bigint, OUT only_a bigint, OUT only_b bigint,
+                                    OUT similarity double precision) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    id_a bigint;
+    id_b bigint;
+    missing text;
+BEGIN
+    SELECT s.segment_id, s.size INTO id_a, in_a FROM cdp.segment s WHERE s.name = a;
+    SELECT s.segment_id, s.size INTO id_b, in_b FROM cdp.segment s WHERE s.name = b;
+    missing := CASE WHEN id_a IS NULL THEN a WHEN id_b IS NULL THEN b END;
+    IF missing IS NOT NULL THEN
+        RAISE EXCEPTION 'segment "%" does not exist', missing USING ERRCODE = 'undefined_object';
+    END IF;
+    SELECT count(*) INTO in_both
+    FROM cdp.segment_member x JOIN cdp.segment_member y ON y.profile_id = x.profile_id
+    WHERE x.segment_id = id_a AND y.segment_id = id_b;
+    only_a := in_a - in_both;
+    only_b := in_b - in_both;
+    similarity := in_both::double precision / nullif(in_a + in_b - in_both, 0);
+    RETURN NEXT;
+END $$;
+COMMENT ON FUNCTION cdp.segment_overlap(text, text) IS
+    'How many people are in each of two segments, in both, and in one only; similarity: of those in either, the part that is in both (NULL: nobody is in either).';
+
+-- Each segment by its index on transitions. Reckoned back from the size now, so that it holds where old transitions are gone.
+CREATE VIEW cdp.segment_day AS
+    SELECT s.name AS segment, d.day, d.entered, d.left_,
+           s.size - coalesce(sum(d.entered - d.left_) OVER (PARTITION BY s.name ORDER BY d.day DESC
+                                                           ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::bigint AS size
+    FROM cdp.segment s CROSS JOIN LATERAL (
+        SELECT t.at::date AS day, count(*) FILTER (WHERE t.entered) AS entered, count(*) FILTER (WHERE NOT t.entered) AS left_
+        FROM cdp.segment_transition t WHERE t.segment_id = s.segment_id GROUP BY 1) d;
+COMMENT ON VIEW cdp.segment_day IS
+    'How segments went: how often people entered and left on each day (of your TimeZone) on which somebody did, and the segment''s size at its end.';
+
+-- What was filled at once when the segment was made or altered is no message's doing, and is not looked through.
+CREATE VIEW cdp.segment_freshness AS
+    SELECT s.name AS segment, f.p50, f.p99, f.changes, f.measured_over
+    FROM cdp.segment s CROSS JOIN LATERAL (
+        SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY c.visible_at - c.since) AS p50,
+               percentile_cont(0.99) WITHIN GROUP (ORDER BY c.visible_at - c.since) AS p99,
+               count(*) AS changes,
+               CASE WHEN count(*) > 0 THEN tstzrange(min(c.visible_at), max(c.visible_at), '[]') END AS measured_over
+        FROM (SELECT coalesce(t.due_at, t.received_at) AS since,
+                     CASE current_setting('track_commit_timestamp')
+                          WHEN 'on' THEN coalesce(pg_xact_commit_timestamp(t.xmin), t.written_at) ELSE t.written_at END AS visible_at
+              FROM cdp.segment_transition t
+              WHERE t.segment_id = s.segment_id AND t.written_at IS NOT NULL AND t.at > greatest(s.created_at, s.altered_at)
+              ORDER BY t.at DESC LIMIT 1000) c) f;
+COMMENT ON VIEW cdp.segment_freshness IS
+    'How long segments take to follow: the median and the 99th percentile of the last changes (1,000 at most) by messages or the clock since the segment was made or altered, how many these are, and when they were. From the commit of the oldest of the person''s messages in the batch (received_at, where track_commit_timestamp is off), or the instant that was due, to the batch''s commit (where that is off: to when it wrote the change, before destinations and the commit).';
+
+REVOKE ALL ON FUNCTION cdp.segment_overlap(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.segment_overlap(text, text) TO cdp_marketer, cdp_analyst, cdp_admin;
 -- segment_doors.sql: making, changing, trying and explaining segments.
 
 -- What a condition may call. They are never executed: conditions have their values put in their place.
@@ -2322,12 +2503,13 @@ CREATE FUNCTION cdp.drop_segment(name text) RETURNS void
 COMMENT ON FUNCTION cdp.drop_segment(text) IS
     'Drops a segment with its members, transitions and view. Refused while another segment or a destination uses it.';
 
-CREATE FUNCTION cdp.preview_segment(definition text, OUT size bigint, OUT sample bigint[]) RETURNS SETOF record
+CREATE FUNCTION cdp.preview_segment(definition text, exact boolean DEFAULT true, OUT size bigint, OUT sample bigint[], OUT error bigint)
+    RETURNS SETOF record
     LANGUAGE c STABLE STRICT
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_preview_segment';
-COMMENT ON FUNCTION cdp.preview_segment(text) IS
-    'How many people meet a condition now, and the profile ids of up to ten of them. Changes nothing.';
+COMMENT ON FUNCTION cdp.preview_segment(text, boolean) IS
+    'How many people meet a condition now, and the profile ids of up to ten of them. Changes nothing. Not exact: estimated from 20,000 profile ids spread over all (exactly, where there are not many more); size is then not further off than error, in 95 of 100 cases.';
 
 CREATE FUNCTION cdp.explain_segment(name text, profile_id bigint, OUT condition text, OUT value text, OUT holds boolean)
     RETURNS SETOF record
@@ -2339,10 +2521,10 @@ COMMENT ON FUNCTION cdp.explain_segment(text, bigint) IS
 
 REVOKE ALL ON FUNCTION cdp.did(text, interval, int, int, text), cdp.times_did(text, interval, text), cdp.days_did(text, interval, text),
     cdp.first_did(text, text), cdp.last_did(text, text), cdp.did_sequence(text[], interval, text), cdp.in_segment(text), cdp.has_identifier(text), cdp.create_segment(text, text, text, interval),
-    cdp.alter_segment(text, text), cdp.drop_segment(text), cdp.preview_segment(text), cdp.explain_segment(text, bigint) FROM PUBLIC;
+    cdp.alter_segment(text, text), cdp.drop_segment(text), cdp.preview_segment(text, boolean), cdp.explain_segment(text, bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.did(text, interval, int, int, text), cdp.times_did(text, interval, text), cdp.days_did(text, interval, text),
     cdp.first_did(text, text), cdp.last_did(text, text), cdp.did_sequence(text[], interval, text), cdp.in_segment(text), cdp.has_identifier(text), cdp.create_segment(text, text, text, interval),
-    cdp.alter_segment(text, text), cdp.drop_segment(text), cdp.preview_segment(text), cdp.explain_segment(text, bigint)
+    cdp.alter_segment(text, text), cdp.drop_segment(text), cdp.preview_segment(text, boolean), cdp.explain_segment(text, bigint)
     TO cdp_marketer, cdp_admin;
 -- pipeline.sql: processing what is in the inbox.
 
@@ -2407,14 +2589,15 @@ BEGIN
          ARRAY['inbox_mark', 'ingest', 'track', 'identify', 'page', 'screen', 'join_group', 'alias'],
          ARRAY[]::text[]),
         ('cdp_marketer',
-         ARRAY['create_segment', 'alter_segment', 'drop_segment', 'preview_segment', 'explain_segment',
+         ARRAY['create_segment', 'alter_segment', 'drop_segment', 'preview_segment', 'explain_segment', 'segment_overlap',
+               'import_segment', 'split_segment', 'split_share', 'create_priority_list', 'drop_priority_list', 'on_list',
                'in_segment', 'has_identifier', 'consented', 'did', 'did_sequence', 'resolve', 'get_profile',
                'sees_personal', 'mask_traits', 'masked_keys'],
-         ARRAY['segment', 'segment_member', 'segment_transition', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
+         ARRAY['segment', 'segment_member', 'segment_transition', 'segment_day', 'segment_freshness', 'listed_identifier', 'priority_list', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
                'profile_alias', 'account_member', 'purpose']),
         ('cdp_analyst',
-         ARRAY['resolve', 'get_profile', 'sees_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],
-         ARRAY['segment', 'segment_member', 'segment_transition', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
+         ARRAY['segment_overlap', 'resolve', 'get_profile', 'sees_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],
+         ARRAY['segment', 'segment_member', 'segment_transition', 'segment_day', 'segment_freshness', 'listed_identifier', 'priority_list', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
                'profile_alias', 'account_member', 'purpose', 'event_masked', 'identity_link', 'identity_separation', 'suspicious_profile', 'destination']),
         ('cdp_pii',
          ARRAY['resolve', 'get_profile', 'timeline', 'explain_identity', 'explain_merge', 'explain_match', 'explain_segment',
@@ -2464,7 +2647,7 @@ GRANT INSERT ON cdp.inbox TO cdp_ingest;
 GRANT USAGE ON SEQUENCE cdp.inbox_id_seq TO cdp_ingest;
 
 -- Segments of theirs may ask whether somebody has an identifier, but not which.
-GRANT SELECT (profile_id, type) ON cdp.identifier TO cdp_marketer, cdp_analyst;
+GRANT SELECT (profile_id, identifier_id, type) ON cdp.identifier TO cdp_marketer, cdp_analyst;
 GRANT SELECT (group_id, first_seen_at, last_seen_at) ON cdp.account TO cdp_marketer, cdp_analyst;
 
 -- No members: they change as traits come and go, and must come back from pg_dump whole. Last of all, with all grants

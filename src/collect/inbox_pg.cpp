@@ -2,6 +2,7 @@
 #include "collect/inbox_pg.hpp"
 
 extern "C" {
+#include "access/commit_ts.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
@@ -46,6 +47,25 @@ pg::Arg Xid(uint64 xid) { return pg::Value(XID8OID, UInt64GetDatum(xid)); }
 std::string_view TextOf(const Datum* values, const bool* nulls, InboxColumn column) {
     return nulls[column] ? std::string_view() : pg::Bytes(values[column]);
 }
+
+/// When transactions were committed, where the server keeps that (track_commit_timestamp).
+class CommitTimes {
+public:
+    std::optional<int64> Of(uint64 xid) {
+        if (!track_commit_timestamp) return std::nullopt;
+        if (xid != xid_) {
+            TimestampTz at = 0;
+            const bool known = pg::Call([&] { return TransactionIdGetCommitTsData(static_cast<TransactionId>(xid), &at, nullptr); });
+            at_ = known ? std::optional<int64>(at) : std::nullopt;
+            xid_ = xid;
+        }
+        return at_;
+    }
+
+private:
+    uint64 xid_ = 0;  // the last that was asked for: messages of one transaction stand together
+    std::optional<int64> at_;
+};
 
 pg::Arg XidArray(std::span<const uint64> xids) {
     std::vector<Datum> texts;
@@ -169,6 +189,7 @@ void InboxBatch::Take(pg::Rows rows, const TransactionSnapshot& tick) {
     Datum values[kInboxColumns];
     bool nulls[kInboxColumns];
     const auto now = GetCurrentTimestamp();
+    CommitTimes commit_times;
     for (uint64 i = 0; i < rows.size(); ++i) {
         rows.Deform(i, values, nulls);
         if (!tick.Ended(DatumGetUInt64(values[kInboxXid]))) continue;
@@ -185,6 +206,7 @@ void InboxBatch::Take(pg::Rows rows, const TransactionSnapshot& tick) {
         m.received_at = nulls[kReceivedAt] ? now : DatumGetTimestampTz(values[kReceivedAt]);
         m.occurred_at = nulls[kOccurredAt] ? m.received_at : DatumGetTimestampTz(values[kOccurredAt]);
         m.inbox_id = nulls[kInboxId] ? 0 : DatumGetInt64(values[kInboxId]);
+        m.committed_at = commit_times.Of(DatumGetUInt64(values[kInboxXid])).value_or(m.received_at);
         for (const auto& [column, field] : {std::pair{kProperties, &InboxMessage::properties},
                                             {kTraits, &InboxMessage::traits}, {kContext, &InboxMessage::context}}) {
             if (nulls[column]) continue;

@@ -13,6 +13,7 @@ struct InboxMessage : Message {
     HeapTuple row;
     Datum properties = 0, traits = 0, context = 0;  // unpacked jsonb, or 0
     int64 inbox_id;
+    int64 committed_at;  // where track_commit_timestamp is off: received_at
 };
 
 /// Fills in the message's size. What it takes in memory.

@@ -17,14 +17,15 @@ BEGIN
          ARRAY['inbox_mark', 'ingest', 'track', 'identify', 'page', 'screen', 'join_group', 'alias'],
          ARRAY[]::text[]),
         ('cdp_marketer',
-         ARRAY['create_segment', 'alter_segment', 'drop_segment', 'preview_segment', 'explain_segment',
+         ARRAY['create_segment', 'alter_segment', 'drop_segment', 'preview_segment', 'explain_segment', 'segment_overlap',
+               'import_segment', 'split_segment', 'split_share', 'create_priority_list', 'drop_priority_list', 'on_list',
                'in_segment', 'has_identifier', 'consented', 'did', 'did_sequence', 'resolve', 'get_profile',
                'sees_personal', 'mask_traits', 'masked_keys'],
-         ARRAY['segment', 'segment_member', 'segment_transition', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
+         ARRAY['segment', 'segment_member', 'segment_transition', 'segment_day', 'segment_freshness', 'listed_identifier', 'priority_list', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
                'profile_alias', 'account_member', 'purpose']),
         ('cdp_analyst',
-         ARRAY['resolve', 'get_profile', 'sees_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],
-         ARRAY['segment', 'segment_member', 'segment_transition', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
+         ARRAY['segment_overlap', 'resolve', 'get_profile', 'sees_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],
+         ARRAY['segment', 'segment_member', 'segment_transition', 'segment_day', 'segment_freshness', 'listed_identifier', 'priority_list', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
                'profile_alias', 'account_member', 'purpose', 'event_masked', 'identity_link', 'identity_separation', 'suspicious_profile', 'destination']),
         ('cdp_pii',
          ARRAY['resolve', 'get_profile', 'timeline', 'explain_identity', 'explain_merge', 'explain_match', 'explain_segment',
@@ -74,7 +75,7 @@ GRANT INSERT ON cdp.inbox TO cdp_ingest;
 GRANT USAGE ON SEQUENCE cdp.inbox_id_seq TO cdp_ingest;
 
 -- Segments of theirs may ask whether somebody has an identifier, but not which.
-GRANT SELECT (profile_id, type) ON cdp.identifier TO cdp_marketer, cdp_analyst;
+GRANT SELECT (profile_id, identifier_id, type) ON cdp.identifier TO cdp_marketer, cdp_analyst;
 GRANT SELECT (group_id, first_seen_at, last_seen_at) ON cdp.account TO cdp_marketer, cdp_analyst;
 
 -- No members: they change as traits come and go, and must come back from pg_dump whole. Last of all, with all grants

@@ -66,7 +66,8 @@ void Ledger::NumberNewIdentifiers(size_t messages, const std::function<std::span
             fresh.push_back(&entry);
         }
     if (fresh.empty()) return;
-    int64 id = collect::TakeIds("cdp.identifier_id_seq", static_cast<int64>(fresh.size()));
+    new_count_ = static_cast<int64>(fresh.size());
+    int64 id = first_new_ = collect::TakeIds("cdp.identifier_id_seq", new_count_);
     for (auto* entry : fresh) entry->identifier_id = id++;
 }
 

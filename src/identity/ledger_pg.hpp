@@ -31,6 +31,9 @@ public:
     /// `kept(i)`: the candidates that message i of `messages` kept.
     void NumberNewIdentifiers(size_t messages, const std::function<std::span<Candidate>(size_t)>& kept,
                               BatchIdentifiers& identifiers);
+    /// Those ids: so many from the first on.
+    int64 first_new() const { return first_new_; }
+    int64 new_count() const { return new_count_; }
     /// Notes what one message says: its identifiers were seen, they are linked, some were refused.
     void Record(const collect::InboxMessage& message, int64 event_id, std::span<const Candidate> carried, const Joined& joined,
                 BatchIdentifiers& identifiers);
@@ -55,6 +58,7 @@ private:
     void WriteConflicts(BatchIdentifiers& identifiers);
     void WriteAliases(Resolver& resolver, const StagedMerges& merges, std::string_view why_merged);
 
+    int64 first_new_ = 0, new_count_ = 0;
     std::vector<Link> links_;                                // in processing order
     std::map<std::pair<int64, int>, Conflict> conflicts_;    // by identifier and the entry that was left out
 };

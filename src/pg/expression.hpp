@@ -75,6 +75,11 @@ public:
     /// The tables and views that its subqueries read by name; ascending.
     const std::vector<Oid>& relations() const { return relations_; }
 
+    /// As analysed, special calls and all; and whose rows it is over.
+    const Node* tree() const { return tree_; }
+    Oid relation() const { return relation_; }
+    const char* alias() const { return alias_.c_str(); }
+
     /// Its parts, split at AND, OR and NOT, as SQL. Throws.
     std::vector<std::string> Parts() const;
 

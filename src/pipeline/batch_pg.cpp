@@ -149,9 +149,15 @@ void Batch::FoldPeople() {
     }
     people.CountIdentifiers(*resolver_, definitions_.rules.limits());
     touched_ = people.Touched();
-    // The last event of each person, for the segment transitions that it causes.
-    for (size_t place = 0, k = 0; place < people.size(); ++place, k = end[place - 1])
-        if (k < end[place]) touched_[place].event_id = DatumGetInt64(events_->rows()[order[end[place] - 1]].values[profile::kEventId]);
+    // The last event of each person, for the segment transitions that it causes, and since when those are owed.
+    for (size_t place = 0, k = 0; place < people.size(); ++place) {
+        segment::Touched& touched = touched_[place];
+        for (; k < end[place]; ++k) {
+            touched.event_id = DatumGetInt64(events_->rows()[order[k]].values[profile::kEventId]);
+            const int64 at = inbox_.messages()[accepted_[order[k]].message].committed_at;
+            touched.since = touched.since == 0 ? at : std::min(touched.since, at);
+        }
+    }
 }
 
 void Batch::Write() {
@@ -159,7 +165,7 @@ void Batch::Write() {
     events_->Write();
     ledger_.Write(identifiers_, *resolver_, merges);
     profile::WriteAccounts(events_->rows(), [&](size_t i) { return people_->OfNode(accepted_[i].joined.node).profile_id(); }, merges.any());
-    WritePeople(definitions_, *people_, touched_, merges.any());
+    WritePeople(definitions_, *people_, touched_, merges.any(), {ledger_.first_new(), ledger_.new_count()});
     NoteProblems(definitions_);
     collect::MessageKeys::Remember(std::move(keys_), pg::dedupe_window);
 }
@@ -197,9 +203,10 @@ void AddPeople(profile::People& people, std::span<const identity::TypeRule> rule
         identity::ReadMarks(marked, [&](int64 profile_id, identity::Mark mark) { resolver.AddMark(people.NodeOf(profile_id), mark); });
 }
 
-void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone) {
+void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone,
+                 const segment::NewIdentifiers& fresh) {
     people.RecomputeSequences();
-    definitions.segments->Evaluate(touched);
+    definitions.segments->Evaluate(touched, fresh);
     people.Write(any_gone);
     definitions.segments->Write(any_gone);
 

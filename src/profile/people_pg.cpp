@@ -125,7 +125,7 @@ std::vector<segment::Touched> People::Touched() {
         using Change = segment::Touched::Change;
         const auto change = merged_[place] ? Change::kAll : is_new_[place] ? Change::kNew : Change::kSome;
         touched.push_back({people_[place], 0, change, identifiers_changed_[place] != 0,
-                           merged_[place] ? "merge" : "event"});
+                           merged_[place] ? "merge" : "event", merged_[place] != 0});
     }
     return touched;
 }
@@ -151,7 +151,7 @@ std::vector<segment::Touched> People::TouchedAfresh(const char* cause) {
     std::vector<segment::Touched> touched;
     for (Person* person : people_) {
         person->Finish();
-        touched.push_back({person, 0, segment::Touched::Change::kAll, true, cause});
+        touched.push_back({person, 0, segment::Touched::Change::kAll, true, cause, true});
     }
     return touched;
 }

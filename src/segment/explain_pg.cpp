@@ -78,6 +78,8 @@ pg::Condition::Input Explanation::AnswerOf(const pg::Condition& condition, size_
     }
     const char* query = special.function == "in_segment"
         ? "SELECT EXISTS (SELECT FROM cdp.segment_member m JOIN cdp.segment s USING (segment_id) WHERE m.profile_id = $1 AND s.name = $2)"
+        : special.function == "on_list"
+        ? "SELECT EXISTS (SELECT FROM cdp.listed_identifier l JOIN cdp.segment s USING (segment_id) WHERE l.profile_id = $1 AND s.name = $2)"
         : "SELECT EXISTS (SELECT FROM cdp.identifier i WHERE i.profile_id = $1 AND i.type = $2)";
     return {*pg::Query(query, {pg::Int8(person_.profile_id()), pg::TextOrNull(special.arguments[0])}).Get(0, 1), false};
 }

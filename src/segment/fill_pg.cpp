@@ -44,6 +44,10 @@ MembersQuery::MembersQuery(const pg::Condition& condition, std::span<const Sourc
             case Source::Kind::kIdentifierType:
                 return "EXISTS (SELECT FROM " + tables.identifiers + " i WHERE i.profile_id = profile.profile_id AND i.type = " +
                        Quoted(special.arguments[0].value_or("")) + ")";
+            case Source::Kind::kList:
+                return "EXISTS (SELECT FROM " + tables.identifiers + " i JOIN cdp.listed_identifier l ON l.identifier_id = i.identifier_id"
+                       " WHERE i.profile_id = profile.profile_id AND l.segment_id = (SELECT segment_id FROM cdp.segment WHERE name = " +
+                       Quoted(special.arguments[0].value_or("")) + "))";
             default: break;
         }
         const std::string name = Stage(call, traits, source, clock, tables.identifiers);

@@ -1,13 +1,12 @@
 // segment/segment_pg.cpp: SQL's doors to segment/.
+#include "pg/contradiction.hpp"
 #include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/definitions_pg.hpp"
 #include "profile/people_pg.hpp"
 #include "segment/fill_pg.hpp"
-
-extern "C" {
-#include "utils/acl.h"
-}
+#include "segment/groups_pg.hpp"
+#include "segment/owned_pg.hpp"
 
 using namespace cdp;
 
@@ -17,21 +16,9 @@ std::string TextArg(FunctionCallInfo fcinfo, int i) {
     return PG_ARGISNULL(i) ? std::string() : std::string(pg::Bytes(PG_GETARG_DATUM(i)));
 }
 
-/// The segment of that name. Throws if there is none, or if `caller` may not change it.
-const segment::Segment& Owned(const pipeline::Definitions& definitions, const std::string& name, Oid caller) {
-    const auto* segment = definitions.segments->Named(name);
-    if (segment == nullptr) throw Error(sqlstate::undefined_object, "segment \"" + name + "\" does not exist");
-    const bool allowed = pg::Call([&] {
-        return (OidIsValid(segment->owner) && has_privs_of_role(caller, segment->owner)) ||
-               has_privs_of_role(caller, get_role_oid("cdp_admin", false));
-    });
-    if (!allowed)
-        throw Error(sqlstate::insufficient_privilege, "must be owner of segment \"" + name + "\"");
-    return *segment;
-}
-
 /// Reads the definitions afresh once what keeps the activities of a condition is there.
 const segment::Segment& Prepare(const std::string& name, const pg::Condition& condition) {
+    pg::WarnOfContradiction(condition, "segment \"" + name + "\": nobody can ever meet its condition");
     segment::KeepActivities(condition, *pipeline::Current().traits);
     pipeline::TouchConfiguration();
     const auto& definitions = pipeline::Current();
@@ -66,9 +53,7 @@ CDP_FUNCTION(cdp_create_segment)  // cdp.create_segment(name, definition, descri
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
-    if (name.empty() || name.size() >= NAMEDATALEN)
-        throw Error(sqlstate::invalid_parameter_value, "invalid name of a segment: \"" + name + "\"")
-            .Hint("It is the name of a view: 1 to 63 bytes.");
+    segment::CheckName(name);
     if (PG_ARGISNULL(1)) throw Error("22004", "the definition of a segment must not be null");
     if (!PG_ARGISNULL(3)) CheckRefresh(PG_GETARG_INTERVAL_P(3));
     const auto& traits = *pipeline::Current().traits;
@@ -98,7 +83,11 @@ CDP_FUNCTION(cdp_alter_segment)  // cdp.alter_segment(name, definition) → TABL
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
-    const auto& old = Owned(pipeline::Current(), name, caller);
+    const auto& old = segment::Owned(pipeline::Current(), name, caller);
+    segment::RefuseIfOfPriorityList(name);
+    if (old.definition == segment::ListCondition(name))
+        throw Error(sqlstate::wrong_object_type, "segment \"" + name + "\" is a list of identifiers")
+            .Hint("Give it another list with cdp.import_segment.");
     pg::Execute("UPDATE cdp.segment SET definition = $2, owner = $3, altered_at = now(), problem = NULL WHERE segment_id = $1",
                 {pg::Int8(old.segment_id), pg::Value(TEXTOID, PG_GETARG_DATUM(1)),
                  pg::Text(pg::Call([&] { return GetUserNameFromId(caller, false); }))});
@@ -122,7 +111,8 @@ CDP_FUNCTION(cdp_drop_segment)  // cdp.drop_segment(name) → void
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
     const auto& definitions = pipeline::Current();
-    const auto& segment = Owned(definitions, name, caller);
+    const auto& segment = segment::Owned(definitions, name, caller);
+    segment::RefuseIfOfPriorityList(name);
     if (!segment.read_by.empty())
         throw Error(sqlstate::dependent_objects_still_exist, "segment \"" + name + "\" is in use")
             .Detail("Segment \"" + definitions.segments->all()[static_cast<size_t>(segment.read_by.front())].name + "\" refers to it.")
@@ -135,40 +125,10 @@ CDP_FUNCTION(cdp_drop_segment)  // cdp.drop_segment(name) → void
     pg::Execute("DROP VIEW IF EXISTS cdp_segment." + std::string(pg::Call([&] { return quote_identifier(name.c_str()); })));
     pg::Execute("DELETE FROM cdp.segment_member WHERE segment_id = $1", {id});
     pg::Execute("DELETE FROM cdp.segment_transition WHERE segment_id = $1", {id});
+    pg::Execute("DELETE FROM cdp.segment_list WHERE segment_id = $1", {id});
     pg::Execute("DELETE FROM cdp.segment WHERE segment_id = $1", {id});
     pipeline::TouchConfiguration();
     activate::Destinations::Load().Refill({&name, 1});
     DropUnusedActivities();
     PG_RETURN_VOID();
-}
-
-CDP_FUNCTION(cdp_preview_segment)  // cdp.preview_segment(definition) → TABLE(size, sample)
-{
-    const Oid caller = GetUserId();
-    pg::TableResult result(fcinfo);
-    const pg::Spi spi;
-    const pg::ActAs owner(pg::ExtensionOwner());
-    auto traits = profile::Traits::Load();
-    const auto condition = segment::ReadCondition(TextArg(fcinfo, 0), "the definition", *traits, caller, true);
-    std::vector<segment::Source> sources;
-    for (size_t k = 0; k < condition->specials().size(); ++k) {
-        const auto& special = condition->specials()[k];
-        auto& source = sources.emplace_back();
-        if (profile::AsksForActivity(special)) {
-            source = {segment::Source::Kind::kActivity, 0, segment::QuestionAt(*condition, k)};
-            source.of = traits->Keep(source.question.activity);
-            continue;
-        }
-        source.kind = special.function == "in_segment" ? segment::Source::Kind::kSegment : segment::Source::Kind::kIdentifierType;
-        const char* known = special.function == "in_segment" ? "SELECT FROM cdp.segment WHERE name = $1"
-                                                             : "SELECT FROM cdp.identifier_type WHERE name = $1";
-        if (pg::Query(known, {pg::TextOrNull(special.arguments[0])}).empty()) throw segment::Unknown(*condition, k);
-    }
-    const segment::MembersQuery members(*condition, sources, *traits, pg::Now());
-    const pg::ActAs as_caller(caller, true);
-    const auto rows = pg::Query("WITH member AS (" + members.sql() + ") SELECT (SELECT count(*) FROM member),"
-                                " coalesce((SELECT array_agg(profile_id) FROM (SELECT profile_id FROM member ORDER BY profile_id LIMIT 10) s), '{}')",
-                                {}, true);
-    result.Add({*rows.Get(0, 1), *rows.Get(0, 2)});
-    return result.Done();
 }

@@ -99,6 +99,10 @@ Source SourceOf(const Segment& segment, size_t call, const profile::Traits& trai
         source.of = static_cast<int>(keeper - traits.all().data());
         return source;
     }
+    if (special.function == "on_list") {
+        CheckListCall(*segment.condition, call, segment.name);
+        return {Source::Kind::kList, segments.at(segment.name), {}};
+    }
     const bool of_segment = special.function == "in_segment";
     source.kind = of_segment ? Source::Kind::kSegment : Source::Kind::kIdentifierType;
     const auto& known = of_segment ? segments : type_ids;
@@ -158,7 +162,7 @@ std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
     for (const size_t i : order) {
         Segment& segment = loaded[i];
         for (Source& source : segment.sources)
-            if (source.kind == Source::Kind::kSegment) source.of = new_place[static_cast<size_t>(source.of)];
+            if (source.kind == Source::Kind::kSegment || source.kind == Source::Kind::kList) source.of = new_place[static_cast<size_t>(source.of)];
         result->place_[segment.segment_id] = static_cast<int>(result->segments_.size());
         result->segments_.push_back(std::move(segment));
     }
@@ -222,7 +226,8 @@ void Segments::IndexOne(int place) {
     }
     segment.by_clock = segment.condition->UsesClock();
     for (const Source& source : segment.sources) {
-        if (source.kind == Source::Kind::kIdentifierType) Put(of_identifiers_, place);
+        if (source.kind == Source::Kind::kIdentifierType || source.kind == Source::Kind::kList) Put(of_identifiers_, place);
+        any_lists_ = any_lists_ || source.kind == Source::Kind::kList;
         if (source.kind != Source::Kind::kActivity) continue;
         const auto& keeper = traits_.all()[static_cast<size_t>(source.of)];
         Put(of_column_[static_cast<size_t>(keeper.column)], place);
@@ -348,6 +353,7 @@ int64 Segments::Answers(const Segment& segment, profile::Person& person, const s
     int64 changes = profile::Person::kNever;
     for (const Source& source : segment.sources) {
         switch (source.kind) {
+            case Source::Kind::kList:
             case Source::Kind::kSegment: inputs->push_back({BoolGetDatum(is_member(source.of)), false}); break;
             case Source::Kind::kIdentifierType:
                 inputs->push_back({BoolGetDatum(person.state().IdentifierCount(source.of) > 0), false});
@@ -385,6 +391,10 @@ void Segments::EvaluateOne(int place, std::span<Touched> touched, Block* block) 
         profile::Person& person = *touched[p].person;
         block->rows.push_back({person.values(), person.nulls(), person.clock()});
         if (segment.sources.empty()) continue;
+        if (segment.sources.front().kind == Source::Kind::kList) {
+            block->inputs.push_back({BoolGetDatum(lists_.Has(touched[p], segment.segment_id, block->Has(block->member, p, place))), false});
+            continue;
+        }
         const int64 changes = Answers(segment, person, [&](int other) { return block->Has(block->member, p, other); }, &block->inputs);
         if (segment.by_clock) person.DueBy(changes);
     }
@@ -409,7 +419,7 @@ void Segments::Move(int place, uint32_t p, Touched& touched, Block* block) {
         block->Flip(block->chosen, p, reader);
         block->people_of[static_cast<size_t>(reader)].push_back(p);
     }
-    changes_.push_back({touched.person->profile_id(), segment.segment_id, entered, touched.event_id, touched.cause, touched.person->clock()});
+    changes_.push_back({touched.person->profile_id(), segment.segment_id, entered, touched.event_id, touched.cause, touched.person->clock(), touched.since});
     auto& list = touched.person->state().memberships();
     const auto at = std::lower_bound(list.begin(), list.end(), segment.segment_id);
     if (entered)
@@ -418,10 +428,11 @@ void Segments::Move(int place, uint32_t p, Touched& touched, Block* block) {
         list.erase(at);
 }
 
-void Segments::Evaluate(std::span<Touched> touched) {
+void Segments::Evaluate(std::span<Touched> touched, const NewIdentifiers& fresh) {
     changes_.clear();
     if (segments_.empty() || touched.empty()) return;
     ReadStale(touched);
+    if (any_lists_) lists_.Read(touched, fresh);
     Block block(segments_.size());
     for (size_t begin = 0; begin < touched.size(); begin += kBlock) {
         const auto people = touched.subspan(begin, std::min(kBlock, touched.size() - begin));
@@ -430,6 +441,23 @@ void Segments::Evaluate(std::span<Touched> touched) {
     }
     block.attempts.Commit();
     for (Touched& t : touched) t.person->state().membership_epoch() = epoch_;
+}
+
+void Segments::WriteTransitions() const {
+    pg::TableWriter transitions("cdp.segment_transition", {"profile_id", "segment_id", "entered", "at", "cause", "event_id", "due_at",
+                                                           "received_at", "written_at"});
+    const Datum now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), written = TimestampTzGetDatum(GetCurrentTimestamp());
+    std::map<const char*, Datum> causes;
+    for (const Change& change : changes_) {
+        Datum& cause = causes[change.cause];
+        if (cause == 0) cause = pg::TextDatum(change.cause);
+        const bool by_clock = strcmp(change.cause, "clock") == 0, by_message = change.since != 0;
+        const Datum values[] = {Int64GetDatum(change.profile_id), Int64GetDatum(change.segment_id), BoolGetDatum(change.entered), now, cause,
+                                Int64GetDatum(change.event_id), TimestampTzGetDatum(change.clock), TimestampTzGetDatum(change.since), written};
+        const bool nulls[] = {false, false, false, false, false, change.event_id == 0, !by_clock, !by_message, !by_clock && !by_message};
+        transitions.Insert(values, nulls);
+    }
+    transitions.Write();
 }
 
 void Segments::Write(bool any_gone) {
@@ -449,19 +477,10 @@ void Segments::Write(bool any_gone) {
     });
     std::map<int64, int64> growth;
     pg::TableWriter members("cdp.segment_member", {"profile_id", "segment_id", "entered_at"}, pg::TableWriter::Duplicates::kIgnore);
-    pg::TableWriter transitions("cdp.segment_transition", {"profile_id", "segment_id", "entered", "at", "cause", "event_id", "due_at"});
     pg::StagedRows left("cdp_batch_left", {{"profile_id", INT8OID}, {"segment_id", INT8OID}});
     const Datum now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
-    std::map<const char*, Datum> causes;
     for (const Change& change : changes_) {
         const Datum profile_id = Int64GetDatum(change.profile_id), segment_id = Int64GetDatum(change.segment_id);
-        Datum& cause = causes[change.cause];
-        if (cause == 0) cause = pg::TextDatum(change.cause);
-        const bool by_clock = strcmp(change.cause, "clock") == 0;
-        const Datum values[] = {profile_id, segment_id, BoolGetDatum(change.entered), now, cause, Int64GetDatum(change.event_id),
-                                TimestampTzGetDatum(change.clock)};
-        const bool nulls[] = {false, false, false, false, false, change.event_id == 0, !by_clock};
-        transitions.Insert(values, nulls);
         if (change.entered)
             members.Insert({profile_id, segment_id, now});
         else
@@ -472,7 +491,7 @@ void Segments::Write(bool any_gone) {
         "DELETE FROM cdp.segment_member m USING cdp_batch_left b WHERE m.profile_id = b.profile_id AND m.segment_id = b.segment_id");
     members.Write();
     if (left.size() > 0) leave.Execute();
-    transitions.Write();
+    WriteTransitions();
     static pg::Statement resize("UPDATE cdp.segment s SET size = s.size + b.growth FROM cdp_batch_growth b WHERE s.segment_id = b.segment_id");
     pg::StagedRows sizes("cdp_batch_growth", {{"segment_id", INT8OID}, {"growth", INT8OID}});
     for (const auto& [segment_id, by] : growth)

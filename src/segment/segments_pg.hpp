@@ -7,16 +7,17 @@
 #include "pg/expression.hpp"
 #include "pg/standing.hpp"
 #include "profile/traits_pg.hpp"
+#include "segment/lists_pg.hpp"
 
 namespace cdp::segment {
 
 /// The calls that a segment's condition may make beside reading columns.
-inline constexpr const char* kSpecialCalls[] = {"in_segment", "has_identifier", "did", "times_did", "days_did", "first_did", "last_did", "did_sequence"};
+inline constexpr const char* kSpecialCalls[] = {"in_segment", "has_identifier", "on_list", "did", "times_did", "days_did", "first_did", "last_did", "did_sequence"};
 
 /// Where the value of a special call comes from.
 struct Source {
-    enum class Kind { kSegment, kIdentifierType, kActivity } kind;
-    int of = 0;                          // the segment's place, the type's id, the trait's place in Traits::all()
+    enum class Kind { kSegment, kIdentifierType, kList, kActivity } kind;
+    int of = 0;                          // the segment's place (of a list: its own), the type's id, the trait's place in Traits::all()
     profile::ActivityQuestion question;  // of an activity
 };
 
@@ -51,6 +52,8 @@ struct Touched {
     enum class Change { kSome, kNew, kAll } change;  // kNew: they were nobody before; kAll: look at every segment
     bool identifiers_changed;
     const char* cause;
+    bool moved = false;        // some of their identifiers may have been others' before, or be others' now
+    int64 since = 0;           // when the first of the batch's messages of theirs was committed; 0: there are none
 };
 
 class Segments {
@@ -76,7 +79,8 @@ public:
     int64 NextChange(const Segment& segment, profile::Person& person, const std::function<bool(int64 segment_id)>& is_member) const;
 
     /// Works out who enters and leaves, in memory: memberships in the persons' states, and what Write() will write.
-    void Evaluate(std::span<Touched> touched);
+    /// `fresh`: the identifiers that are new, which are written.
+    void Evaluate(std::span<Touched> touched, const NewIdentifiers& fresh);
     /// Writes members, transitions and sizes, and takes the profiles in the staged rows cdp_batch_merge (gone) out
     /// of all segments.
     void Write(bool any_gone);
@@ -89,6 +93,7 @@ private:
         int64 event_id;
         const char* cause;
         int64 clock;  // of the person, then
+        int64 since;
     };
     using Set = std::vector<uint64_t>;  // of segments, a bit a place
     struct Block;
@@ -102,6 +107,7 @@ private:
     void ReadStale(std::span<Touched> touched);
     void Choose(std::span<const Touched> touched, Block* block) const;
     void EvaluateOne(int place, std::span<Touched> touched, Block* block);
+    void WriteTransitions() const;
     void Move(int place, uint32_t p, Touched& touched, Block* block);
 
     const profile::Traits& traits_;
@@ -112,6 +118,8 @@ private:
     Set of_identifiers_, of_clock_, all_;
     Set of_new_;                            // of somebody new: those that are not known to be as if nothing were known of them
     int64 epoch_ = 0;                       // the newest filled_epoch
+    Lists lists_;
+    bool any_lists_ = false;
     std::vector<Change> changes_;
 };
 

@@ -71,6 +71,8 @@ SELECT cdp.create_segment('bobs', 'orders > 2');
 RESET ROLE;
 GRANT SELECT ON cdp_segment.reachable TO reader;
 CREATE VIEW public.report AS SELECT profile_id, orders FROM cdp_segment.bobs;
+SELECT cdp.import_segment('listed', 'anonymous_id', '{a1, a12, a85, a86, nobody yet}');
+SELECT cdp.create_priority_list('first', '{listed, reachable}');
 SELECT cdp.create_destination('crm', 'reachable', 'email', '{"spent": "spent"}') FROM pg_proc
 WHERE proname = 'create_destination' AND pronamespace = 'cdp'::regnamespace;
 -- Not processed: a duplicate, a new event that joins two people, a new person, one that will be rejected.
@@ -181,6 +183,7 @@ my @derived = (
 	'SELECT event_id, message_id, type, event, source, identifier_id, occurred_at, linked_ids, properties, traits, context FROM cdp.event', 'SELECT alias_id, profile_id, reason FROM cdp.profile_alias',
 	'SELECT l FROM cdp.identity_link l', 'SELECT c FROM cdp.identity_conflict c', 'SELECT s FROM cdp.identity_separation s',
 	'SELECT profile_id, segment_id FROM cdp.segment_member', 'SELECT name, size FROM cdp.segment',
+	'SELECT l FROM cdp.segment_list l', 'SELECT l FROM cdp.priority_list l', 'SELECT segment, day, entered, left_, size FROM cdp.segment_day',
 	'SELECT message, reason FROM cdp.rejected_message', 'SELECT a FROM cdp.account a');
 my @copies = ([$new, 'plain'], [$new, 'custom'], [$new, 'steps'], [$old, 'custom'], [$old, 'steps']);
 my $resend = q{

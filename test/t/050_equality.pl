@@ -265,6 +265,23 @@ sub plain_sql_agrees
 			SELECT i.profile_id, count(*) FILTER (WHERE event = 'Order') >= 3 AS member
 			FROM cdp.identifier i LEFT JOIN cdp.event e USING (identifier_id) GROUP BY 1) s USING (profile_id)
 		WHERE member <> EXISTS (SELECT FROM cdp_segment.buyers b WHERE b.profile_id = p.profile_id)}), 0, "$when: so are the segment's members");
+	groups_agree($db, $when);
+}
+
+# Segments from lists, random splits and priority lists against plain SQL.
+sub groups_agree
+{
+	my ($db, $when) = @_;
+	is($node->safe_psql($db, q{
+		WITH member AS (SELECT s.name, m.profile_id FROM cdp.segment_member m JOIN cdp.segment s USING (segment_id)),
+		plain AS (
+			SELECT 'listed' AS name, profile_id FROM cdp.identifier WHERE type = 'email' AND value ~ '^mail\d+-[0-3]@' AND substring(value FROM '\d+')::int % 3 = 0 AND substring(value FROM '\d+')::int <= 120
+			UNION SELECT 'cookies', profile_id FROM cdp.identifier WHERE type = 'anonymous_id' AND substring(value FROM '\d+')::int % 5 = 0 AND substring(value FROM '\d+')::int <= 400
+			UNION SELECT 'cookies_a', profile_id FROM member WHERE name = 'cookies' AND cdp.split_share('cookies', profile_id) < 30
+			UNION SELECT 'cookies_b', profile_id FROM member WHERE name = 'cookies' AND cdp.split_share('cookies', profile_id) >= 30 AND cdp.split_share('cookies', profile_id) < 80
+			UNION SELECT 'first_' || (min(array[place::text, segment]))[2], profile_id FROM cdp.priority_list l JOIN member ON name = segment GROUP BY profile_id)
+		SELECT coalesce(m.name, p.name), count(*) FROM (SELECT * FROM member WHERE name IN ('listed', 'cookies') OR name LIKE 'cookies\_%' OR name LIKE 'first\_%') m
+		FULL JOIN plain p USING (name, profile_id) WHERE m.profile_id IS NULL OR p.profile_id IS NULL GROUP BY 1}), '', "$when: so are lists, splits and priorities");
 }
 
 my @traits = (
@@ -303,6 +320,10 @@ my @traits = (
 	q{SELECT cdp.create_segment('few_a', $s$cdp.did('Order', within => '60 days', at_least => 1, at_most => 1, filter => $f$properties ->> 'sku' = 'A'$f$)$s$)},
 	q{SELECT cdp.create_segment('never', $$cdp.did('Refund', at_least => 0, at_most => 0)$$)},
 	q{SELECT cdp.create_segment('nested', $$cdp.in_segment('active') AND NOT cdp.in_segment('quiet') OR orders_30d > 3$$)},
+	q{SET client_min_messages = warning; SELECT cdp.import_segment('listed', 'email', ARRAY(SELECT 'Mail' || p || '-' || n || '@example.com' FROM generate_series(0, 120, 3) p, generate_series(0, 3) n))},
+	q{SELECT cdp.import_segment('cookies', 'anonymous_id', ARRAY(SELECT 'cookie-' || n FROM generate_series(0, 400, 5) n))},
+	q{SELECT cdp.split_segment('cookies', '{"a": 30, "b": 50}')},
+	q{SELECT cdp.create_priority_list('first', '{listed, buyers, known, cookies}')},
 	q{SELECT cdp.create_segment('good', $$cdp.in_segment('buyers') AND revenue > 20 AND NOT cdp.in_segment('known') OR plan = 'pro'$$)});
 
 # What the clock changes, against plain SQL at that instant.

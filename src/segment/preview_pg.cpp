@@ -1,0 +1,79 @@
+// segment/preview_pg.cpp: SQL's door preview_segment: who would be in a segment.
+#include "pg/contradiction.hpp"
+#include "pg/settings.hpp"
+#include "pipeline/definitions_pg.hpp"
+#include "segment/estimate.hpp"
+#include "segment/fill_pg.hpp"
+#include "segment/lists_pg.hpp"
+
+using namespace cdp;
+
+namespace {
+
+constexpr int64 kIdsLookedAt = 20'000;
+constexpr size_t kIdsShown = 10;
+
+/// Where the values of the condition's special calls come from. Throws if they name what is not there.
+std::vector<segment::Source> SourcesOf(const pg::Condition& condition, profile::Traits* traits) {
+    std::vector<segment::Source> sources;
+    for (size_t k = 0; k < condition.specials().size(); ++k) {
+        const auto& special = condition.specials()[k];
+        auto& source = sources.emplace_back();
+        if (profile::AsksForActivity(special)) {
+            source = {segment::Source::Kind::kActivity, 0, segment::QuestionAt(condition, k)};
+            source.of = traits->Keep(source.question.activity);
+            continue;
+        }
+        if (special.function == "on_list") segment::CheckListCall(condition, k, "");
+        source.kind = special.function == "in_segment" ? segment::Source::Kind::kSegment : segment::Source::Kind::kIdentifierType;
+        const char* known = special.function == "in_segment" ? "SELECT FROM cdp.segment WHERE name = $1"
+                                                             : "SELECT FROM cdp.identifier_type WHERE name = $1";
+        if (pg::Query(known, {pg::TextOrNull(special.arguments[0])}).empty()) throw segment::Unknown(condition, k);
+    }
+    return sources;
+}
+
+Datum IdArray(const std::vector<int64>& ids) {
+    std::vector<Datum> values;
+    for (const int64 id : ids) values.push_back(Int64GetDatum(id));
+    return pg::Call([&] { return PointerGetDatum(construct_array(values.data(), static_cast<int>(values.size()), INT8OID, 8, true, TYPALIGN_DOUBLE)); });
+}
+
+/// The highest id that a profile has.
+int64 HighestId() {
+    const auto rows = pg::Query("SELECT coalesce(max(profile_id), 0) FROM cdp.profile");
+    return rows.Int8(0, 1);
+}
+
+}  // namespace
+
+CDP_FUNCTION(cdp_preview_segment)  // cdp.preview_segment(definition, exact) → TABLE(size, sample, error)
+{
+    const Oid caller = GetUserId();
+    const bool exact = PG_GETARG_BOOL(1);
+    pg::TableResult result(fcinfo);
+    const pg::Spi spi;
+    const pg::ActAs owner(pg::ExtensionOwner());
+    auto traits = profile::Traits::Load();
+    const auto condition = segment::ReadCondition(std::string(pg::Bytes(PG_GETARG_DATUM(0))), "the definition", *traits, caller, true);
+    const auto sources = SourcesOf(*condition, traits.get());
+    pg::WarnOfContradiction(*condition, "nobody can ever meet the definition");
+    const segment::MembersQuery members(*condition, sources, *traits, pg::Now());
+    const int64 highest = exact ? 0 : HighestId();
+
+    const pg::ActAs as_caller(caller, true);
+    if (highest <= 2 * kIdsLookedAt) {
+        const auto rows = pg::Query("WITH member AS (" + members.sql() + ") SELECT (SELECT count(*) FROM member),"
+                                    " coalesce((SELECT array_agg(profile_id) FROM (SELECT profile_id FROM member ORDER BY profile_id LIMIT 10) s), '{}')",
+                                    {}, true);
+        result.Add({*rows.Get(0, 1), *rows.Get(0, 2), Int64GetDatum(0)});
+        return result.Done();
+    }
+    const Datum looked_at = IdArray(segment::SampleIds(highest, kIdsLookedAt));
+    auto found = pg::Ids(members.sql() + " AND profile.profile_id = ANY ($1)", {pg::Value(INT8ARRAYOID, looked_at)});
+    std::sort(found.begin(), found.end());
+    const auto estimate = segment::EstimateSize(highest, kIdsLookedAt, static_cast<int64>(found.size()));
+    found.resize(std::min(found.size(), kIdsShown));
+    result.Add({Int64GetDatum(estimate.size), IdArray(found), Int64GetDatum(estimate.error)});
+    return result.Done();
+}
