@@ -56,6 +56,7 @@ struct Verdict {
 /// How a destination uses its connector: the arguments of cdp.set_delivery.
 struct Settings {
     std::string destination;
+    std::string key_column;  // of the destination's table
     nlohmann::json options = nlohmann::json::object();  // without those that are the relay's own
     std::optional<std::string> endpoint;
     std::optional<std::string> secret_env;
