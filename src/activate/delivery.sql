@@ -64,7 +64,7 @@ COMMENT ON COLUMN cdp.delivery_target.last_error IS 'Why nothing could be delive
 CREATE TABLE cdp.delivery (
     destination  text COLLATE "C" NOT NULL,
     key          text COLLATE "C" NOT NULL,
-    status       text NOT NULL CHECK (status IN ('pending', 'delivered', 'refused')),
+    status       text NOT NULL CHECK (status IN ('pending', 'delivered', 'refused', 'removed')),
     wanted_lsn   pg_lsn NOT NULL,
     wanted_at    timestamptz NOT NULL DEFAULT now(),
     wanted       uuid,
@@ -78,11 +78,12 @@ CREATE TABLE cdp.delivery (
     PRIMARY KEY (destination, key)
 ) WITH (fillfactor = 80);
 -- What is to be sent, and what is of no use any more once the slot has passed it.
-CREATE INDEX delivery_open ON cdp.delivery (destination, key) WHERE status = 'pending' OR (status = 'delivered' AND held IS NULL);
+CREATE INDEX delivery_open ON cdp.delivery (destination, key) WHERE status IN ('pending', 'removed');
 CREATE INDEX delivery_refused ON cdp.delivery (destination) WHERE status = 'refused';
 COMMENT ON TABLE cdp.delivery IS
     'Per destination and key the last change that was wanted, and what the destination answered. The relay writes a row when it has an answer; or sooner, as pending, what waits in the table instead of the write-ahead log: the rows from before delivery began, of a resync, of a destination that fell too far behind. cdp.delivery_report counts by the rows of the destination''s table.';
-COMMENT ON COLUMN cdp.delivery.status IS 'Of the change at wanted_lsn.';
+COMMENT ON COLUMN cdp.delivery.status IS
+    'Of the change at wanted_lsn. removed: the destination has confirmed that the row is gone; such a row goes by itself.';
 COMMENT ON COLUMN cdp.delivery.wanted_lsn IS 'Where in the write-ahead log the change stands, or where the log was when it was found wanting.';
 COMMENT ON COLUMN cdp.delivery.wanted IS
     'Of what is pending, which row it was when it was found wanting, as in held. NULL: a removal, or not known.';

@@ -311,7 +311,7 @@ BEGIN
     PERFORM cdp.lock_pipeline();
     PERFORM cdp.expect_generation(destination, generation);
     -- Positions are those of a slot that is no more, perhaps of another cluster.
-    DELETE FROM cdp.delivery d WHERE d.destination = start_delivery.destination AND d.held IS NULL AND d.status = 'delivered';
+    DELETE FROM cdp.delivery d WHERE d.destination = start_delivery.destination AND d.status = 'removed';
     UPDATE cdp.delivery d SET answered_lsn = NULL,
         wanted_lsn = CASE d.status WHEN 'pending' THEN pg_current_wal_insert_lsn() - 1::numeric ELSE '0/0' END
     WHERE d.destination = start_delivery.destination;
@@ -354,10 +354,10 @@ BEGIN
     ORDER BY a.key COLLATE "C"
     ON CONFLICT ON CONSTRAINT delivery_pkey DO UPDATE
         SET status = CASE WHEN d.status = 'pending' AND d.wanted_lsn > EXCLUDED.wanted_lsn
-                               AND NOT (EXCLUDED.status = 'delivered' AND EXCLUDED.held IS NOT NULL AND EXCLUDED.held IS NOT DISTINCT FROM d.wanted)
+                               AND NOT (EXCLUDED.status = 'delivered' AND EXCLUDED.held IS NOT DISTINCT FROM d.wanted)
                           THEN 'pending' ELSE EXCLUDED.status END,
             wanted_lsn = greatest(d.wanted_lsn, EXCLUDED.wanted_lsn),
-            held = CASE EXCLUDED.status WHEN 'delivered' THEN EXCLUDED.held ELSE d.held END,
+            held = CASE EXCLUDED.status WHEN 'refused' THEN d.held ELSE EXCLUDED.held END,
             refused = EXCLUDED.refused, sent_at = EXCLUDED.sent_at, answered_at = EXCLUDED.answered_at,
             answered_lsn = EXCLUDED.answered_lsn, http_status = EXCLUDED.http_status, reason = EXCLUDED.reason;
     DELETE FROM cdp.delivery_failure f USING jsonb_to_recordset(answers) AS a (key text)
