@@ -77,8 +77,9 @@ struct Settings {
 ///     std::vector<Verdict> verdicts = connector.Judge(batch, answers, now);
 class Connector {
 public:
-    /// `row`: the columns of cdp.connector as JSON members (name, method, url, headers, auth, options, batch_size,
-    /// rate_limit, require, before, body, after, deletes, success, retry, refuse); those absent or null have defaults.
+    /// `row`: to_jsonb of a row of cdp.connector. Its columns: name, description, endpoint, method, url text; batch_size int;
+    /// rate_limit float8; repeats boolean; headers, auth, options, require, before, body, after, deletes, success, retry,
+    /// refuse jsonb. Those absent or null have defaults, but for name and url.
     /// Throws Error (invalid_parameter_value) that names the connector and the member or option that is wrong, or the
     /// environment variable that is missing.
     static Connector FromRow(const nlohmann::json& row, Settings settings);
@@ -107,8 +108,8 @@ public:
     /// Takes the token out of the answer; if there is none, the verdict on everything that waits for it.
     std::optional<Verdict> Renewed(const Response& answer, Clock::time_point now);
 
-    /// The next request of a batch whose earlier requests have these answers; nothing: that was all, or an answer does
-    /// not let the batch go on. The same batch and answers give the same request (but for times and signatures).
+    /// The next request of a batch whose earlier requests have these answers; nothing: that was all, or an answer or the
+    /// changes do not let the batch go on. The same batch and answers give the same request (but for times and signatures).
     /// `batch` is as Take allows, without changes that Refusal names.
     std::optional<Request> Build(std::span<const Change> batch, std::span<const Response> answers,
                                  Clock::time_point now) const;
