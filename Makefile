@@ -21,6 +21,38 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
+# cdp-relay, the companion program: where its libraries are (test/packages). Its pure files are compiled apart from the
+# extension's, which are position-independent and have PostgreSQL's flags.
+RELAY_PACKAGES = libcurl libpqxx libpq libcrypto icu-uc nlohmann_json
+RELAY_SOURCES := $(sort $(wildcard src/relay/*.cpp)) src/collect/message.cpp src/identity/match_text.cpp src/identity/phone.cpp
+RELAY_OBJS = $(RELAY_SOURCES:%.cpp=build/relay/%.o)
+RELAY_CXXFLAGS = -std=c++20 -O2 -g -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -MMD -MP
+
+ifeq ($(shell pkg-config --exists $(RELAY_PACKAGES) && echo there),there)
+all: build/relay/cdp-relay
+install: install-relay
+else
+all install: no-relay
+endif
+
+build/relay/cdp-relay: $(RELAY_OBJS)
+	$(CXX) $(LDFLAGS) $^ -o $@ -lpthread -lphonenumber $(shell pkg-config --libs $(RELAY_PACKAGES))
+$(RELAY_OBJS): build/relay/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(RELAY_CXXFLAGS) -Isrc $(shell pkg-config --cflags $(RELAY_PACKAGES)) -c $< -o $@
+install-relay: build/relay/cdp-relay
+	$(MKDIR_P) '$(DESTDIR)$(bindir)'
+	$(INSTALL_PROGRAM) build/relay/cdp-relay '$(DESTDIR)$(bindir)/cdp-relay'
+uninstall: uninstall-relay
+uninstall-relay:
+	rm -f '$(DESTDIR)$(bindir)/cdp-relay'
+clean: clean-relay
+clean-relay:
+	rm -rf build/relay
+no-relay:
+	@echo "cdp-relay is left out: it needs pkg-config and $(RELAY_PACKAGES) (README, Installation)"
+-include $(RELAY_OBJS:.o=.d)
+
 cdp.so: cdp.map
 -include $(SOURCES:.cpp=.d)
 
@@ -54,4 +86,5 @@ bench:
 demo:
 	@demo/run
 
+.PHONY: install-relay uninstall-relay clean-relay no-relay
 .PHONY: print-script test fuzz lint format bench demo

@@ -605,6 +605,7 @@ SELECT pg_extension_config_dump('cdp.destination_member', '');
 CREATE TABLE cdp.connector (
     name        text COLLATE "C" PRIMARY KEY,
     description text,
+    endpoint    text,
     method      text,
     url         text,
     headers     jsonb,
@@ -612,6 +613,7 @@ CREATE TABLE cdp.connector (
     options     jsonb,
     batch_size  int CHECK (batch_size > 0),
     rate_limit  double precision CHECK (rate_limit > 0),
+    repeats     boolean,
     require     jsonb,
     before      jsonb,
     body        jsonb,
@@ -624,14 +626,16 @@ CREATE TABLE cdp.connector (
 );
 COMMENT ON TABLE cdp.connector IS
     'How each network is spoken to over HTTP, as data: put in rows of your own. The format: docs/connectors.md.';
+COMMENT ON COLUMN cdp.connector.endpoint IS 'The network''s address, where cdp.set_delivery names no other.';
 COMMENT ON COLUMN cdp.connector.method IS 'Of the request: POST unless it says otherwise.';
-COMMENT ON COLUMN cdp.connector.url IS 'Where to, as a template; NULL: the endpoint that cdp.set_delivery names.';
+COMMENT ON COLUMN cdp.connector.url IS 'Where to, as a template.';
 COMMENT ON COLUMN cdp.connector.headers IS 'An object: header → template.';
 COMMENT ON COLUMN cdp.connector.auth IS
     'How the request proves whom it is from. Secrets stand in the relay''s environment, here only the names of their variables.';
 COMMENT ON COLUMN cdp.connector.options IS 'Options that cdp.set_delivery may give, with their defaults.';
 COMMENT ON COLUMN cdp.connector.batch_size IS 'The most rows in a request.';
 COMMENT ON COLUMN cdp.connector.rate_limit IS 'The most requests a second. NULL: no limit.';
+COMMENT ON COLUMN cdp.connector.repeats IS 'Whether a key may stand twice in a request.';
 COMMENT ON COLUMN cdp.connector.require IS 'What a row must have to be sent at all; without it, it is refused without a request.';
 COMMENT ON COLUMN cdp.connector.before IS 'Requests that go before that of the batch.';
 COMMENT ON COLUMN cdp.connector.body IS 'The body, as a template over the rows.';
@@ -641,6 +645,17 @@ COMMENT ON COLUMN cdp.connector.success IS 'Which answers mean that a row was ta
 COMMENT ON COLUMN cdp.connector.retry IS 'Which answers mean: later, unchanged.';
 COMMENT ON COLUMN cdp.connector.refuse IS 'Which answers mean that a row will never be taken as it is.';
 COMMENT ON COLUMN cdp.connector.shipped IS 'Comes with the extension; not dumped.';
+
+-- An address that is not there (404, 405, 410) is no fault of the row's.
+INSERT INTO cdp.connector (shipped, name, description, url, headers, options, body, retry) VALUES (true, 'webhook',
+    'Any HTTP endpoint of yours, signed as Standard Webhooks says.', '{{ endpoint }}',
+    '{"webhook-id": "{{ batch_id }}", "webhook-timestamp": "{{ now }}",
+      "webhook-signature": "{{ secret | sign_webhook(batch_id, now | text, body) }}"}',
+    '{"batch": {"max": 1000}}',
+    '{"$if": "{{ options.batch }}",
+      "$then": {"$changes": {"type": "{{ type }}", "destination": "{{ destination }}", "key": "{{ key }}", "row": "{{ row }}", "id": "{{ id }}"}},
+      "$else": {"type": "{{ type }}", "destination": "{{ destination }}", "key": "{{ key }}", "row": "{{ row }}", "id": "{{ id }}"}}',
+    '{"status": [401, 403, 404, 405, 407, 408, 410, 425, 429, "1xx", "3xx", "5xx"]}');
 
 CREATE TABLE cdp.delivery_target (
     destination   text COLLATE "C" PRIMARY KEY,
@@ -666,7 +681,7 @@ COMMENT ON COLUMN cdp.delivery_target.last_error IS 'Why nothing could be delive
 CREATE TABLE cdp.delivery (
     destination  text COLLATE "C" NOT NULL,
     key          text COLLATE "C" NOT NULL,
-    status       text NOT NULL CHECK (status IN ('pending', 'delivered', 'refused')),
+    status       text NOT NULL CHECK (status IN ('pending', 'delivered', 'refused', 'removed')),
     wanted_lsn   pg_lsn NOT NULL,
     wanted_at    timestamptz NOT NULL DEFAULT now(),
     wanted       uuid,
@@ -680,11 +695,12 @@ CREATE TABLE cdp.delivery (
     PRIMARY KEY (destination, key)
 ) WITH (fillfactor = 80);
 -- What is to be sent, and what is of no use any more once the slot has passed it.
-CREATE INDEX delivery_open ON cdp.delivery (destination, key) WHERE status = 'pending' OR (status = 'delivered' AND held IS NULL);
+CREATE INDEX delivery_open ON cdp.delivery (destination, key) WHERE status IN ('pending', 'removed');
 CREATE INDEX delivery_refused ON cdp.delivery (destination) WHERE status = 'refused';
 COMMENT ON TABLE cdp.delivery IS
     'Per destination and key the last change that was wanted, and what the destination answered. The relay writes a row when it has an answer; or sooner, as pending, what waits in the table instead of the write-ahead log: the rows from before delivery began, of a resync, of a destination that fell too far behind. cdp.delivery_report counts by the rows of the destination''s table.';
-COMMENT ON COLUMN cdp.delivery.status IS 'Of the change at wanted_lsn.';
+COMMENT ON COLUMN cdp.delivery.status IS
+    'Of the change at wanted_lsn. removed: the destination has confirmed that the row is gone; such a row goes by itself.';
 COMMENT ON COLUMN cdp.delivery.wanted_lsn IS 'Where in the write-ahead log the change stands, or where the log was when it was found wanting.';
 COMMENT ON COLUMN cdp.delivery.wanted IS
     'Of what is pending, which row it was when it was found wanting, as in held. NULL: a removal, or not known.';
@@ -1442,7 +1458,7 @@ BEGIN
     PERFORM cdp.lock_pipeline();
     PERFORM cdp.expect_generation(destination, generation);
     -- Positions are those of a slot that is no more, perhaps of another cluster.
-    DELETE FROM cdp.delivery d WHERE d.destination = start_delivery.destination AND d.held IS NULL AND d.status = 'delivered';
+    DELETE FROM cdp.delivery d WHERE d.destination = start_delivery.destination AND d.status = 'removed';
     UPDATE cdp.delivery d SET answered_lsn = NULL,
         wanted_lsn = CASE d.status WHEN 'pending' THEN pg_current_wal_insert_lsn() - 1::numeric ELSE '0/0' END
     WHERE d.destination = start_delivery.destination;
@@ -1485,10 +1501,10 @@ BEGIN
     ORDER BY a.key COLLATE "C"
     ON CONFLICT ON CONSTRAINT delivery_pkey DO UPDATE
         SET status = CASE WHEN d.status = 'pending' AND d.wanted_lsn > EXCLUDED.wanted_lsn
-                               AND NOT (EXCLUDED.status = 'delivered' AND EXCLUDED.held IS NOT NULL AND EXCLUDED.held IS NOT DISTINCT FROM d.wanted)
+                               AND NOT (EXCLUDED.status = 'delivered' AND EXCLUDED.held IS NOT DISTINCT FROM d.wanted)
                           THEN 'pending' ELSE EXCLUDED.status END,
             wanted_lsn = greatest(d.wanted_lsn, EXCLUDED.wanted_lsn),
-            held = CASE EXCLUDED.status WHEN 'delivered' THEN EXCLUDED.held ELSE d.held END,
+            held = CASE EXCLUDED.status WHEN 'refused' THEN d.held ELSE EXCLUDED.held END,
             refused = EXCLUDED.refused, sent_at = EXCLUDED.sent_at, answered_at = EXCLUDED.answered_at,
             answered_lsn = EXCLUDED.answered_lsn, http_status = EXCLUDED.http_status, reason = EXCLUDED.reason;
     DELETE FROM cdp.delivery_failure f USING jsonb_to_recordset(answers) AS a (key text)

@@ -3,6 +3,7 @@
 CREATE TABLE cdp.connector (
     name        text COLLATE "C" PRIMARY KEY,
     description text,
+    endpoint    text,
     method      text,
     url         text,
     headers     jsonb,
@@ -10,6 +11,7 @@ CREATE TABLE cdp.connector (
     options     jsonb,
     batch_size  int CHECK (batch_size > 0),
     rate_limit  double precision CHECK (rate_limit > 0),
+    repeats     boolean,
     require     jsonb,
     before      jsonb,
     body        jsonb,
@@ -22,14 +24,16 @@ CREATE TABLE cdp.connector (
 );
 COMMENT ON TABLE cdp.connector IS
     'How each network is spoken to over HTTP, as data: put in rows of your own. The format: docs/connectors.md.';
+COMMENT ON COLUMN cdp.connector.endpoint IS 'The network''s address, where cdp.set_delivery names no other.';
 COMMENT ON COLUMN cdp.connector.method IS 'Of the request: POST unless it says otherwise.';
-COMMENT ON COLUMN cdp.connector.url IS 'Where to, as a template; NULL: the endpoint that cdp.set_delivery names.';
+COMMENT ON COLUMN cdp.connector.url IS 'Where to, as a template.';
 COMMENT ON COLUMN cdp.connector.headers IS 'An object: header → template.';
 COMMENT ON COLUMN cdp.connector.auth IS
     'How the request proves whom it is from. Secrets stand in the relay''s environment, here only the names of their variables.';
 COMMENT ON COLUMN cdp.connector.options IS 'Options that cdp.set_delivery may give, with their defaults.';
 COMMENT ON COLUMN cdp.connector.batch_size IS 'The most rows in a request.';
 COMMENT ON COLUMN cdp.connector.rate_limit IS 'The most requests a second. NULL: no limit.';
+COMMENT ON COLUMN cdp.connector.repeats IS 'Whether a key may stand twice in a request.';
 COMMENT ON COLUMN cdp.connector.require IS 'What a row must have to be sent at all; without it, it is refused without a request.';
 COMMENT ON COLUMN cdp.connector.before IS 'Requests that go before that of the batch.';
 COMMENT ON COLUMN cdp.connector.body IS 'The body, as a template over the rows.';
@@ -39,6 +43,17 @@ COMMENT ON COLUMN cdp.connector.success IS 'Which answers mean that a row was ta
 COMMENT ON COLUMN cdp.connector.retry IS 'Which answers mean: later, unchanged.';
 COMMENT ON COLUMN cdp.connector.refuse IS 'Which answers mean that a row will never be taken as it is.';
 COMMENT ON COLUMN cdp.connector.shipped IS 'Comes with the extension; not dumped.';
+
+-- An address that is not there (404, 405, 410) is no fault of the row's.
+INSERT INTO cdp.connector (shipped, name, description, url, headers, options, body, retry) VALUES (true, 'webhook',
+    'Any HTTP endpoint of yours, signed as Standard Webhooks says.', '{{ endpoint }}',
+    '{"webhook-id": "{{ batch_id }}", "webhook-timestamp": "{{ now }}",
+      "webhook-signature": "{{ secret | sign_webhook(batch_id, now | text, body) }}"}',
+    '{"batch": {"max": 1000}}',
+    '{"$if": "{{ options.batch }}",
+      "$then": {"$changes": {"type": "{{ type }}", "destination": "{{ destination }}", "key": "{{ key }}", "row": "{{ row }}", "id": "{{ id }}"}},
+      "$else": {"type": "{{ type }}", "destination": "{{ destination }}", "key": "{{ key }}", "row": "{{ row }}", "id": "{{ id }}"}}',
+    '{"status": [401, 403, 404, 405, 407, 408, 410, 425, 429, "1xx", "3xx", "5xx"]}');
 
 CREATE TABLE cdp.delivery_target (
     destination   text COLLATE "C" PRIMARY KEY,

@@ -17,7 +17,8 @@ inline Monotonic::duration ToDuration(Seconds seconds) { return std::chrono::dur
 /// first × 2^(n-1), at most `most`. So many who failed together do not come back together.
 class Backoff {
 public:
-    explicit Backoff(Seconds first = Seconds(0.5), Seconds most = Seconds(60)) : first_(first), most_(most) {}
+    Backoff() = default;
+    Backoff(Seconds first, Seconds most) : first_(first), most_(most) {}
 
     Seconds After(unsigned failures, std::mt19937_64& random) const {
         const double whole =
@@ -26,7 +27,7 @@ public:
     }
 
 private:
-    Seconds first_, most_;
+    Seconds first_{0.5}, most_{60};
 };
 
 }  // namespace cdp::relay

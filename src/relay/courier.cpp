@@ -38,7 +38,7 @@ void Courier::Add(Parcel parcel) {
 }
 
 void Courier::Settle(Parcel parcel, bool refused, int status, std::string reason, Clock::time_point sent_at) {
-    outcomes_.push_back({std::move(parcel), refused, status, std::move(reason), sent_at});
+    settled_.push_back({std::move(parcel), refused, status, std::move(reason), sent_at});
 }
 
 /// Fills a batch from what is ready. What can never be sent is settled here.
@@ -198,10 +198,10 @@ void Courier::Abandon(uint64_t number) {
     in_flight_.erase(found);
 }
 
-std::vector<Outcome> Courier::TakeOutcomes() { return std::exchange(outcomes_, {}); }
+std::vector<Settled> Courier::TakeSettled() { return std::exchange(settled_, {}); }
 
-void Courier::Stored(const std::vector<Outcome>& outcomes) {
-    for (const Outcome& outcome : outcomes) {
+void Courier::Stored(const std::vector<Settled>& settled) {
+    for (const Settled& outcome : settled) {
         --size_;
         bytes_ -= std::min(bytes_, SizeOf(outcome.parcel));
         const auto key = keys_.find(outcome.parcel.change.key);
@@ -238,7 +238,7 @@ std::vector<Parcel> Courier::Empty() {
     };
     for (auto& [number, batch] : in_flight_)
         for (Parcel& parcel : batch.parcels) keep(parcel);
-    for (Outcome& outcome : outcomes_) keep(outcome.parcel);
+    for (Settled& outcome : settled_) keep(outcome.parcel);
     return all;
 }
 

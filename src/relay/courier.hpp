@@ -35,7 +35,7 @@ struct Batch {
 };
 
 /// What is to be stored.
-struct Outcome {
+struct Settled {
     Parcel parcel;
     bool refused = false;
     int http_status = 0;
@@ -56,7 +56,7 @@ public:
         double rate_limit = 0;                                                    // requests a second; 0: no limit
         std::function<size_t(std::span<const Change>)> take;                      // Connector::Take
         std::function<std::optional<std::string>(const Change&)> refusal;         // Connector::Refusal
-        Backoff backoff;
+        Backoff backoff{};
     };
     Courier(Rules rules, uint64_t seed);
 
@@ -82,8 +82,8 @@ public:
     void Abandon(uint64_t batch);
 
     /// What has been answered since the last call. The keys stay closed until Stored.
-    std::vector<Outcome> TakeOutcomes();
-    void Stored(const std::vector<Outcome>& outcomes);
+    std::vector<Settled> TakeSettled();
+    void Stored(const std::vector<Settled>& settled);
 
     /// Forgets everything but what is in flight or being stored; returns all, those included. Their transactions count as settled.
     std::vector<Parcel> Empty();
@@ -104,7 +104,7 @@ private:
     std::deque<Parcel> ready_;
     std::list<Batch> retries_;
     std::map<uint64_t, Batch> in_flight_;
-    std::vector<Outcome> outcomes_;
+    std::vector<Settled> settled_;
     size_t size_ = 0, bytes_ = 0;
     uint64_t next_number_ = 1, successes_ = 0;
     unsigned failures_ = 0;

@@ -169,7 +169,8 @@ json TypedRow(std::span<const pgoutput::Column> columns, const pgoutput::Tuple& 
         throw Error(sqlstate::data_corrupted, "the replication stream has a row that does not fit its table");
     json object = json::object();
     for (size_t i = 0; i < row.size(); ++i)
-        object[columns[i].name] = row[i].kind == pgoutput::Field::Kind::kText ? TypedValue(columns[i].type, row[i].text) : json();
+        object[String(columns[i].name).get_ref<const std::string&>()] =
+            row[i].kind == pgoutput::Field::Kind::kText ? TypedValue(columns[i].type, row[i].text) : json();
     return object;
 }
 

@@ -15,7 +15,7 @@ using nlohmann::json;
 
 constexpr const char* kLockNotAvailable = "55P03";
 
-const char* StatusOf(const Outcome& outcome) {
+const char* StatusOf(const Settled& outcome) {
     return outcome.refused ? "refused" : outcome.parcel.change.kind == Change::Kind::kDelete ? "removed" : "delivered";
 }
 
@@ -56,6 +56,8 @@ bool IsBusy(const std::exception& error) {
 
 template <class F>
 auto Store::Run(F&& work) {
+    // libpqxx would connect again by itself, without our settings.
+    if (!connection_->is_open()) throw Error("08006", "the connection to the database is broken");
     try {
         pqxx::work transaction(*connection_);
         if constexpr (std::is_void_v<decltype(work(transaction))>) {
@@ -76,7 +78,6 @@ auto Store::Run(F&& work) {
 Store::Store(const std::string& conninfo) {
     try {
         connection_ = std::make_unique<Connection>(OurConninfo(conninfo, "cdp-relay"));
-        connection_->inhibit_reactivation(true);  // it would come back without these settings
         pqxx::nontransaction session(*connection_);
         // What is answered is stored for good before it is confirmed; and nobody's lock holds up all destinations.
         session.exec("SET synchronous_commit = on; SET lock_timeout = '100ms'; SET statement_timeout = '60s';"
@@ -89,6 +90,8 @@ Store::Store(const std::string& conninfo) {
 }
 
 Store::~Store() = default;
+
+bool Store::alive() const { return connection_->is_open(); }
 
 void Store::Patiently() {
     Run([](pqxx::work& t) {
@@ -135,13 +138,12 @@ std::vector<Target> Store::Targets(uint64_t& end_of_log) {
     });
 }
 
-std::optional<uint64_t> Store::SlotPosition(const std::string& slot) {
+std::optional<uint64_t> Store::SlotPosition(const std::string& slot, bool& lost) {
     return Run([&](pqxx::work& t) -> std::optional<uint64_t> {
         const auto rows = t.exec_params(
             "SELECT confirmed_flush_lsn, wal_status = 'lost' FROM pg_replication_slots WHERE slot_name = $1 AND database = current_database()", slot);
         if (rows.empty()) return std::nullopt;
-        if (rows[0][1].as<bool>(false))
-            throw Error(sqlstate::object_not_in_prerequisite_state, "replication slot \"" + slot + "\" has lost its place in the log");
+        lost = rows[0][1].as<bool>(false);
         return ParseLsn(rows[0][0].as<std::string>("0/0"));
     });
 }
@@ -173,9 +175,9 @@ std::map<std::string, uint64_t> Store::Positions(const Target& target, const std
     });
 }
 
-void Store::RecordAnswers(const Target& target, const std::vector<Outcome>& outcomes) {
+void Store::RecordAnswers(const Target& target, const std::vector<Settled>& settled) {
     json answers = json::array();
-    for (const Outcome& outcome : outcomes) {
+    for (const Settled& outcome : settled) {
         const Change& change = outcome.parcel.change;
         json answer = {{"key", change.key}, {"status", StatusOf(outcome)}, {"lsn", LsnText(change.lsn)},
                        {"sent_at", std::chrono::duration<double>(outcome.sent_at.time_since_epoch()).count()}};

@@ -47,13 +47,16 @@ public:
     explicit Store(const std::string& conninfo);
     ~Store();
 
+    /// False once the connection is broken.
+    bool alive() const;
+
     /// Statements of this session may take as long as they need: for what is not in anybody's way.
     void Patiently();
 
     /// What is to be delivered; none where the extension is not there. Sets where the log ends now.
     std::vector<Target> Targets(uint64_t& end_of_log);
-    /// Where the slot stands; nothing if it is not there.
-    std::optional<uint64_t> SlotPosition(const std::string& slot);
+    /// Where the slot stands; nothing if it is not there. Sets whether the server has thrown away the log that it needs.
+    std::optional<uint64_t> SlotPosition(const std::string& slot, bool& lost);
     /// Before the slot is made: what is known of the log no longer holds.
     void Unstarted(const Target& target);
     /// After it was made. Returns how many rows are wanted.
@@ -63,7 +66,7 @@ public:
     /// Of these keys the last position that cdp.delivery knows of, if any.
     std::map<std::string, uint64_t> Positions(const Target& target, const std::vector<std::string>& keys);
 
-    void RecordAnswers(const Target& target, const std::vector<Outcome>& outcomes);
+    void RecordAnswers(const Target& target, const std::vector<Settled>& settled);
     void RecordWanted(const Target& target, const std::vector<Parcel>& parcels);
     /// The next of what waits in cdp.delivery, after this key.
     WantedRows Waiting(const Target& target, const std::string& after, size_t limit);

@@ -72,14 +72,13 @@ private:
     void Prepare();
     void Begin(const Preparation& preparation);
     void Fail(const std::string& message);
-    void Read(Monotonic::time_point now);
-    void Arrive(const pgoutput::Row& row, uint64_t lsn);
+    void Read();
     void Admit(Store& store);
     void Load(Store& store);
     void Spill(Store& store);
     void Dispatch(Monotonic::time_point now);
     void Advance(uint64_t batch);
-    void Finish(uint64_t batch, const std::vector<Verdict>& verdicts, int http_status, const std::string& failure);
+    void Finish(uint64_t batch, const std::vector<Verdict>& verdicts, int http_status);
     void Send(uint64_t batch, const Request& request, bool renewal);
     bool Persist(Store& store);
     void Confirm(Monotonic::time_point now);
