@@ -1399,7 +1399,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM cdp.delivery_target t WHERE t.destination = retry_deliveries.destination) THEN
         RAISE EXCEPTION 'destination "%" has no delivery', destination USING ERRCODE = 'undefined_object';
     END IF;
-    UPDATE cdp.delivery d SET status = 'pending', wanted = NULL
+    UPDATE cdp.delivery d SET status = 'pending', wanted = d.refused
     WHERE d.destination = retry_deliveries.destination AND d.status = 'refused';
     GET DIAGNOSTICS retried = ROW_COUNT;
     DELETE FROM cdp.delivery_failure f WHERE f.destination = retry_deliveries.destination;
@@ -1525,16 +1525,69 @@ CREATE FUNCTION cdp.record_wanted(destination text, generation bigint, wanted js
     AS $$
 BEGIN
     PERFORM cdp.expect_generation(destination, generation);
-    INSERT INTO cdp.delivery AS d (destination, key, status, wanted_lsn)
-    SELECT record_wanted.destination, w.key, 'pending', max(w.lsn)
-    FROM jsonb_to_recordset(wanted) AS w (key text, lsn pg_lsn)
-    GROUP BY w.key ORDER BY w.key COLLATE "C"
+    INSERT INTO cdp.delivery AS d (destination, key, status, wanted_lsn, wanted)
+    SELECT DISTINCT ON (w.key COLLATE "C") record_wanted.destination, w.key, 'pending', w.lsn, w.hash
+    FROM jsonb_to_recordset(wanted) AS w (key text, lsn pg_lsn, hash uuid)
+    ORDER BY w.key COLLATE "C", w.lsn DESC
     ON CONFLICT ON CONSTRAINT delivery_pkey DO UPDATE
-        SET status = 'pending', wanted_lsn = EXCLUDED.wanted_lsn, wanted = NULL, wanted_at = EXCLUDED.wanted_at
+        SET status = 'pending', wanted_lsn = EXCLUDED.wanted_lsn, wanted = EXCLUDED.wanted, wanted_at = EXCLUDED.wanted_at
         WHERE d.wanted_lsn < EXCLUDED.wanted_lsn;
 END $$;
 COMMENT ON FUNCTION cdp.record_wanted(text, bigint, jsonb) IS
     'Internal, for cdp-relay: changes that will be sent from the destination''s table, so that the write-ahead log need not be kept for them.';
+
+-- A row is sent as it is when it is taken. If it is not what was wanted then, it is another change: at a position that has
+-- all of the row's changes before it and those to come behind it, since nobody can be writing to a row that we have locked.
+CREATE FUNCTION cdp.take_wanted(destination text, generation bigint, after text, most int,
+                                OUT key text, OUT lsn pg_lsn, OUT held boolean, OUT taken boolean, OUT fields jsonb) RETURNS SETOF record
+    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO, MDY'
+    SET intervalstyle = 'postgres'
+    SET timezone = 'UTC'
+    SET extra_float_digits = 1
+    SET bytea_output = 'hex'
+    SET lc_monetary = 'C'
+    SET enable_seqscan = off
+    SET plan_cache_mode = force_generic_plan
+    AS $$
+DECLARE
+    d record;
+    columns text;
+    texts text;
+    keys text[];
+    present text[];
+    found_fields jsonb;
+    found_hashes jsonb;
+    position_ pg_lsn;
+BEGIN
+    PERFORM cdp.expect_generation(destination, generation);
+    keys := ARRAY(SELECT v.key FROM cdp.delivery v WHERE v.destination = take_wanted.destination AND v.status = 'pending'
+                  AND v.key > after COLLATE "C" ORDER BY v.key LIMIT most);
+    SELECT t.table_name, t.key, CASE t.key WHEN 'profile_id' THEN 'bigint' ELSE 'text' END AS key_type INTO STRICT d
+    FROM cdp.destination t WHERE t.name = take_wanted.destination;
+    SELECT string_agg(format('t.%I', a.attname), ', ' ORDER BY a.attnum),
+           string_agg(format('CASE WHEN t.%1$I IS NULL THEN NULL ELSE format(''%%s'', t.%1$I) END', a.attname), ', ' ORDER BY a.attnum)
+    INTO columns, texts
+    FROM pg_attribute a WHERE a.attrelid = d.table_name::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
+    EXECUTE format('SELECT coalesce(jsonb_object_agg(r.key, r.fields), ''{}''), coalesce(jsonb_object_agg(r.key, r.hash), ''{}'') FROM'
+                   ' (SELECT t.%1$I::text AS key, jsonb_build_array(%2$s) AS fields, md5(convert_to(ROW(%3$s)::text, ''UTF8''))::uuid AS hash'
+                   '  FROM ONLY %4$s t WHERE t.%1$I = ANY ($1::%5$s[]) FOR SHARE SKIP LOCKED) r',
+                   d.key, texts, columns, d.table_name, d.key_type)
+        INTO found_fields, found_hashes USING keys;
+    EXECUTE format('SELECT coalesce(array_agg(t.%1$I::text), ''{}'') FROM ONLY %2$s t WHERE t.%1$I = ANY ($1::%3$s[])', d.key, d.table_name, d.key_type)
+        INTO present USING keys;
+    position_ := pg_current_wal_insert_lsn() - 1::numeric;
+    UPDATE cdp.delivery v SET wanted_lsn = greatest(v.wanted_lsn, position_), wanted = (found_hashes ->> v.key)::uuid
+    WHERE v.destination = take_wanted.destination AND v.key = ANY (keys) AND v.status = 'pending'
+      AND v.wanted IS DISTINCT FROM (found_hashes ->> v.key)::uuid AND found_hashes ? v.key;
+    RETURN QUERY
+        SELECT v.key, v.wanted_lsn, v.held IS NOT NULL, found_hashes ? v.key OR v.key <> ALL (present), found_fields -> v.key
+        FROM cdp.delivery v WHERE v.destination = take_wanted.destination AND v.key = ANY (keys) AND v.status = 'pending'
+        ORDER BY v.key;
+END $$;
+COMMENT ON FUNCTION cdp.take_wanted(text, bigint, text, int) IS
+    'Internal, for cdp-relay: what waits in cdp.delivery, by key, with the values of its row as texts (none: a removal). Those that somebody is writing to are not taken.';
 
 -- Health --------------------------------------------------------------------------------------------------------------
 

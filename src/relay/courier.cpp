@@ -7,6 +7,7 @@ namespace cdp::relay {
 
 namespace {
 
+constexpr unsigned kSuspicious = 3;            // failures of a batch, where nothing else tells whose fault it is
 constexpr double kLongestAsked = 24 * 3600;  // of Retry-After, in seconds
 
 size_t SizeOf(const Parcel& parcel) {
@@ -120,7 +121,8 @@ void Courier::Later(Batch batch, std::optional<double> asked, Monotonic::time_po
         not_before_ = std::max(not_before_, now + ToDuration(gate));
     }
     batch.due = now + ToDuration(pause);
-    if (!to_blame || batch.parcels.size() == 1) {
+    const bool halve = to_blame || (!asked && batch.attempts >= kSuspicious);
+    if (!halve || batch.parcels.size() == 1) {
         retries_.push_back(std::move(batch));
         return;
     }
@@ -129,9 +131,9 @@ void Courier::Later(Batch batch, std::optional<double> asked, Monotonic::time_po
     batch.parcels.resize(half);
     for (auto* parcels : {&batch.parcels, &second}) {
         Batch part = BatchOf(std::move(*parcels));
-        part.attempts = batch.attempts;
+        part.attempts = 1;
         part.successes_then = batch.successes_then;
-        part.due = batch.due;
+        part.due = now + ToDuration(rules_.backoff.After(1, random_));
         retries_.push_back(std::move(part));
     }
 }

@@ -47,7 +47,8 @@ struct Settled {
 /// whatever crashes, nobody is told of a change and afterwards of one before it.
 ///
 /// A batch that fails is tried again as it was, after a pause; a destination that fails is tried by one request at a
-/// time, with growing pauses. A batch that fails while others succeed is to blame itself, and goes in halves.
+/// time, with growing pauses. A batch that fails while others succeed, or time and again, may be to blame itself: it goes
+/// in halves.
 class Courier {
 public:
     struct Rules {

@@ -110,6 +110,8 @@ std::vector<Target> Store::Targets(uint64_t& end_of_log) {
             " 'slot', cdp.delivery_slot(t.destination), 'publication', 'cdp_' || t.destination, 'table', d.table_name, 'key', d.key,"
             " 'columns', (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a"
             "             WHERE a.attrelid = to_regclass(d.table_name) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),"
+            " 'types', (SELECT jsonb_agg(jsonb_build_array(a.attname, a.atttypid::bigint) ORDER BY a.attnum) FROM pg_attribute a"
+            "           WHERE a.attrelid = to_regclass(d.table_name) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),"
             " 'options', t.options, 'endpoint', t.endpoint, 'secret_env', t.secret_env, 'started', t.started,"
             " 'connector', to_jsonb(c) - 'shipped' - 'description',"
             " 'pending', EXISTS (SELECT FROM cdp.delivery v WHERE v.destination = t.destination AND v.status = 'pending'))"
@@ -126,6 +128,8 @@ std::vector<Target> Store::Targets(uint64_t& end_of_log) {
             target.key_column = j["key"];
             target.keyed_by_profile = target.key_column == "profile_id";
             target.columns = OptionalText(j["columns"]).value_or("");
+            for (const json& column : j["types"])
+                target.types.push_back({column[0], column[1].get<uint32_t>(), column[0] == target.key_column});
             target.connector = j["connector"];
             target.options = j["options"];
             target.endpoint = OptionalText(j["endpoint"]);
@@ -198,47 +202,43 @@ void Store::RecordAnswers(const Target& target, const std::vector<Settled>& sett
 
 void Store::RecordWanted(const Target& target, const std::vector<Parcel>& parcels) {
     json wanted = json::array();
-    for (const Parcel& parcel : parcels) wanted.push_back({{"key", parcel.change.key}, {"lsn", LsnText(parcel.change.lsn)}});
+    for (const Parcel& parcel : parcels) {
+        wanted.push_back({{"key", parcel.change.key}, {"lsn", LsnText(parcel.change.lsn)}});
+        if (!parcel.hash.empty()) wanted.back()["hash"] = parcel.hash;
+    }
     Run([&](pqxx::work& t) {
         t.exec_params("SELECT cdp.record_wanted($1, $2, $3)", target.destination, target.generation, Dump(wanted));
     });
 }
 
-WantedRows Store::Rows(const Target& target, const std::string& query, const std::vector<std::string>& arguments) {
+std::vector<Wanted> Store::Waiting(const Target& target, const std::string& after, size_t limit) {
     return Run([&](pqxx::work& t) {
-        const auto rows = t.exec_params(query, pqxx::prepare::make_dynamic_params(arguments));
-        WantedRows wanted;
-        for (pqxx::row::size_type i = 4; i < rows.columns(); ++i)
-            wanted.columns.push_back({rows.column_name(i), rows.column_type(i), target.key_column == rows.column_name(i)});
+        std::vector<Wanted> waiting;
+        const auto rows = t.exec_params("SELECT key, lsn, held, taken, fields FROM cdp.take_wanted($1, $2, $3, $4)", target.destination,
+                                        target.generation, after, static_cast<int>(limit));
         for (const auto& row : rows) {
-            Wanted one{row[0].as<std::string>(""), ParseLsn(row[1].as<std::string>("0/0")), row[2].as<bool>(false), {}};
-            if (row[3].as<bool>()) {
+            Wanted one{row[0].c_str(), ParseLsn(row[1].c_str()), row[2].as<bool>(), row[3].as<bool>(), {}};
+            if (!row[4].is_null()) {
                 one.row.emplace();
-                for (pqxx::row::size_type i = 4; i < rows.columns(); ++i)
-                    one.row->push_back(row[i].is_null() ? pgoutput::Field{}
-                                                        : pgoutput::Field{pgoutput::Field::Kind::kText, std::string(row[i].c_str(), row[i].size())});
+                for (const json& field : json::parse(row[4].c_str()))
+                    one.row->push_back(field.is_null() ? pgoutput::Field{} : pgoutput::Field{pgoutput::Field::Kind::kText, field.get<std::string>()});
             }
-            wanted.rows.push_back(std::move(one));
+            waiting.push_back(std::move(one));
         }
-        return wanted;
+        return waiting;
     });
 }
 
-WantedRows Store::Waiting(const Target& target, const std::string& after, size_t limit) {
-    const std::string key = connection_->quote_name(target.key_column);
-    return Rows(target,
-                "SELECT w.key, w.wanted_lsn, w.held IS NOT NULL, t." + key + " IS NOT NULL, t.* FROM"
-                " (SELECT key, wanted_lsn, held FROM cdp.delivery WHERE destination = $1 AND status = 'pending' AND key > $2"
-                "  ORDER BY key LIMIT $3::int) w"
-                " LEFT JOIN LATERAL (SELECT " + target.columns + " FROM ONLY " + target.table + " x WHERE x." + key + " = w.key" +
-                (target.keyed_by_profile ? "::bigint" : "") + " OFFSET 0) t ON true ORDER BY w.key",
-                {target.destination, after, std::to_string(limit)});
-}
-
-WantedRows Store::Current(const Target& target, const std::string& key) {
-    return Rows(target,
-                "SELECT '', '0/0', false, true, " + target.columns + " FROM ONLY " + target.table + " WHERE " +
-                connection_->quote_name(target.key_column) + " = $1" + (target.keyed_by_profile ? "::bigint" : ""), {key});
+std::optional<pgoutput::Tuple> Store::Current(const Target& target, const std::string& key) {
+    return Run([&](pqxx::work& t) -> std::optional<pgoutput::Tuple> {
+        const auto rows = t.exec_params("SELECT " + target.columns + " FROM ONLY " + target.table + " WHERE " + t.quote_name(target.key_column) +
+                                        " = $1" + (target.keyed_by_profile ? "::bigint" : ""), key);
+        if (rows.empty()) return std::nullopt;
+        pgoutput::Tuple row;
+        for (const auto& field : rows[0])
+            row.push_back(field.is_null() ? pgoutput::Field{} : pgoutput::Field{pgoutput::Field::Kind::kText, std::string(field.c_str(), field.size())});
+        return row;
+    });
 }
 
 void Store::Resync(const Target& target) {

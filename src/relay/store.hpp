@@ -17,6 +17,7 @@ namespace cdp::relay {
 struct Target {
     std::string destination, generation, slot, publication;
     std::string table, key_column, columns;  // as SQL; key_column as it is
+    std::vector<pgoutput::Column> types;     // of the columns
     bool keyed_by_profile = false;
     nlohmann::json connector;  // the row of cdp.connector
     nlohmann::json options;
@@ -32,12 +33,9 @@ struct Target {
 struct Wanted {
     std::string key;
     uint64_t lsn = 0;
-    bool held = false;  // the destination holds some row of that key
-    std::optional<pgoutput::Tuple> row;
-};
-struct WantedRows {
-    std::vector<pgoutput::Column> columns;
-    std::vector<Wanted> rows;
+    bool held = false;   // the destination holds some row of that key
+    bool taken = false;  // otherwise somebody is writing to it: later
+    std::optional<pgoutput::Tuple> row;  // none: it is gone
 };
 
 /// One connection. Failures are thrown as Error with SQLSTATE; IsBusy: the same can be tried again on it, a moment later.
@@ -69,16 +67,15 @@ public:
     void RecordAnswers(const Target& target, const std::vector<Settled>& settled);
     void RecordWanted(const Target& target, const std::vector<Parcel>& parcels);
     /// The next of what waits in cdp.delivery, after this key.
-    WantedRows Waiting(const Target& target, const std::string& after, size_t limit);
-    /// The row as it is now.
-    WantedRows Current(const Target& target, const std::string& key);
+    std::vector<Wanted> Waiting(const Target& target, const std::string& after, size_t limit);
+    /// The row as it is now, if it is there.
+    std::optional<pgoutput::Tuple> Current(const Target& target, const std::string& key);
     void Resync(const Target& target);
     /// Forgets removed rows from before `lsn`.
     void Purge(const Target& target, uint64_t lsn);
     void NoteError(const Target& target, const std::optional<std::string>& message);
 
 private:
-    WantedRows Rows(const Target& target, const std::string& query, const std::vector<std::string>& arguments);
     template <class F>
     auto Run(F&& work);
 

@@ -288,6 +288,7 @@ void Worker::Admit(Store& store) {
             Parcel parcel;
             parcel.change.key = arrival.key;
             parcel.change.lsn = arrival.lsn;
+            if (arrival.kind != Change::Kind::kDelete && !arrival.Incomplete()) parcel.hash = RowHash(arrival.row);
             spilled.push_back(std::move(parcel));
         }
         store.RecordWanted(target_, spilled);
@@ -302,9 +303,9 @@ void Worker::Admit(Store& store) {
         const auto known = positions.find(arrival.key);
         settled.push_back(arrival.lsn <= s.last_position && known != positions.end() && arrival.lsn <= known->second);
         if (settled.back() || !arrival.Incomplete()) continue;
-        const WantedRows now = store.Current(target_, arrival.key);
+        const auto now = store.Current(target_, arrival.key);
         // A row that is gone by now has its DELETE on the way.
-        settled.back() = now.rows.empty() || !arrival.Complete(now.columns, *now.rows[0].row);
+        settled.back() = !now || !arrival.Complete(target_.types, *now);
     }
     for (size_t i = 0; i < settled.size(); ++i) {
         if (settled[i])
@@ -345,16 +346,16 @@ void Worker::Spill(Store& store) {
 void Worker::Load(Store& store) {
     Stream& s = *stream_;
     if (!s.waiting || stopping_ || s.courier.size() >= kWindow / 2) return;
-    const WantedRows wanted = store.Waiting(target_, s.loaded, kAtATime);
-    for (const Wanted& one : wanted.rows) {
+    const std::vector<Wanted> waiting = store.Waiting(target_, s.loaded, kAtATime);
+    for (const Wanted& one : waiting) {
         s.last_position = std::max(s.last_position, one.lsn);
-        if (s.courier.Has(one.key)) continue;
+        if (!one.taken || s.courier.Has(one.key)) continue;
         const auto kind = !one.row ? Change::Kind::kDelete : one.held ? Change::Kind::kUpdate : Change::Kind::kInsert;
-        s.courier.Add(MakeParcel(kind, target_.destination, target_.key_column, one.key, one.lsn, wanted.columns,
+        s.courier.Add(MakeParcel(kind, target_.destination, target_.key_column, one.key, one.lsn, target_.types,
                                  one.row ? &*one.row : nullptr));
     }
-    s.waiting = wanted.rows.size() == kAtATime;
-    s.loaded = s.waiting ? wanted.rows.back().key : "";
+    s.waiting = waiting.size() == kAtATime;
+    s.loaded = s.waiting ? waiting.back().key : "";
 }
 
 // What goes out ------------------------------------------------------------------------------------------------------
