@@ -1459,7 +1459,7 @@ BEGIN
     PERFORM cdp.expect_generation(destination, generation);
     -- Positions are those of a slot that is no more, perhaps of another cluster.
     DELETE FROM cdp.delivery d WHERE d.destination = start_delivery.destination AND d.status = 'removed';
-    UPDATE cdp.delivery d SET answered_lsn = NULL,
+    UPDATE cdp.delivery d SET answered_lsn = NULL, wanted = NULL,
         wanted_lsn = CASE d.status WHEN 'pending' THEN pg_current_wal_insert_lsn() - 1::numeric ELSE '0/0' END
     WHERE d.destination = start_delivery.destination;
     differing := cdp.resync_destination(destination);
@@ -1582,7 +1582,8 @@ BEGIN
     WHERE v.destination = take_wanted.destination AND v.key = ANY (keys) AND v.status = 'pending'
       AND v.wanted IS DISTINCT FROM (found_hashes ->> v.key)::uuid AND found_hashes ? v.key;
     RETURN QUERY
-        SELECT v.key, v.wanted_lsn, v.held IS NOT NULL, found_hashes ? v.key OR v.key <> ALL (present), found_fields -> v.key
+        -- A row that was wanted and is gone has its DELETE on the way.
+        SELECT v.key, v.wanted_lsn, v.held IS NOT NULL, found_hashes ? v.key OR (v.key <> ALL (present) AND v.wanted IS NULL), found_fields -> v.key
         FROM cdp.delivery v WHERE v.destination = take_wanted.destination AND v.key = ANY (keys) AND v.status = 'pending'
         ORDER BY v.key;
 END $$;

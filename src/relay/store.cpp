@@ -252,6 +252,13 @@ void Store::Purge(const Target& target, uint64_t lsn) {
     });
 }
 
+std::pair<uint64_t, uint64_t> Store::LastCheckpoint() {
+    return Run([](pqxx::work& t) {
+        const auto row = t.exec1("SELECT redo_lsn, pg_current_wal_insert_lsn() FROM pg_control_checkpoint()");
+        return std::pair(ParseLsn(row[0].c_str()), ParseLsn(row[1].c_str()));
+    });
+}
+
 void Store::NoteError(const Target& target, const std::optional<std::string>& message) {
     Run([&](pqxx::work& t) {
         t.exec_params("UPDATE cdp.delivery_target SET last_error = $3, last_error_at = CASE WHEN $3 IS NULL THEN last_error_at ELSE now() END"

@@ -73,6 +73,8 @@ public:
     void Resync(const Target& target);
     /// Forgets removed rows from before `lsn`.
     void Purge(const Target& target, uint64_t lsn);
+    /// Where the last checkpoint began (slots are as they were then, or newer, whatever crashes), and where the log ends.
+    std::pair<uint64_t, uint64_t> LastCheckpoint();
     void NoteError(const Target& target, const std::optional<std::string>& message);
 
 private:

@@ -199,10 +199,7 @@ void Worker::Work(Store& store, Monotonic::time_point now) {
                 error_noted_ = true;
             }
         }
-        if (stream_ != nullptr && now >= purge_at_) {
-            purge_at_ = now + kPurgeEvery;
-            store.Purge(target_, stream_->confirmed);
-        }
+        if (stream_ != nullptr && now >= purge_at_) Purge(store, now);
     } catch (const std::exception& error) {
         // A lock that somebody holds changes nothing: what was not stored is kept.
         if (stream_ != nullptr && IsBusy(error)) {
@@ -459,6 +456,23 @@ void Worker::Confirm(Monotonic::time_point now) {
     s.asked = false;
     s.confirm_at = now + kConfirmEvery;
     s.heartbeat_at = now + kHeartbeat;
+}
+
+/// Removed rows are remembered as long as the stream may bring them again: a slot goes back to the last checkpoint when the
+/// server crashes. So they go once a checkpoint has begun well after the slot was confirmed behind them.
+void Worker::Purge(Store& store, Monotonic::time_point now) {
+    purge_at_ = now + kPurgeEvery;
+    if (purge_before_ == 0) {
+        purge_before_ = stream_->confirmed;
+        return;
+    }
+    const auto [checkpoint, end_of_log] = store.LastCheckpoint();
+    if (purge_after_ == 0) {
+        purge_after_ = end_of_log;
+    } else if (checkpoint >= purge_after_) {
+        store.Purge(target_, purge_before_);
+        purge_before_ = purge_after_ = 0;
+    }
 }
 
 Metrics Worker::metrics() const {

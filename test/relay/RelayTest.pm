@@ -86,20 +86,21 @@ sub received
 	return [ map { decode_json($_) } grep { /\}$/ } split /\n/, slurp_file($file) ];
 }
 
-# What nobody may ever be sent, in words: changes out of order, or twice under different ids. `number`: a column that only grows.
+# What nobody may ever be sent, in words: changes out of order, or twice under different ids. `number`: a column that only
+# grows. `coalesced`: who came and left again meanwhile is only said to have left, once more.
 sub disorder
 {
-	my ($records, $number) = @_;
+	my ($records, $number, $coalesced) = @_;
 	my (@wrong, %seen, %last);
 	for my $record (@$records)
 	{
 		my $key = $record->{key};
 		my $last = $last{$key};
-		push @wrong, "$key: $record->{id} again after $last->{id}" if $seen{$key}{ $record->{id} }++ && $last->{id} ne $record->{id};
+		push @wrong, "$key: $record->{type} $record->{id} again after $last->{type} $last->{id}" if $seen{$key}{ $record->{id} }++ && $last->{id} ne $record->{id};
 		if ($last && $last->{id} ne $record->{id})
 		{
 			push @wrong, "$key: twice $record->{type}, as $last->{id} and $record->{id}"
-				if JSON::PP->new->canonical->encode($last->{row}) eq JSON::PP->new->canonical->encode($record->{row}) && $last->{type} eq $record->{type};
+				if JSON::PP->new->canonical->encode($last->{row}) eq JSON::PP->new->canonical->encode($record->{row}) && $last->{type} eq $record->{type} && !($coalesced && $record->{type} eq 'delete');
 			push @wrong, "$key: $number $record->{row}{$number} after $last->{row}{$number}"
 				if $record->{type} ne 'delete' && $last->{type} ne 'delete' && $record->{row}{$number} < $last->{row}{$number};
 		}
