@@ -20,7 +20,7 @@ enum class Name : uint8_t {
     kRow, kKey, kId, kType, kPosition,                          // of a change
     kItem, kIndex, kValue,                                      // of a loop
     kOptions, kDestination, kEndpoint, kKeyColumn,              // of the destination
-    kNow, kBatchId, kCount, kAnswers,                           // of a batch
+    kNow, kBatchId, kCount, kKeys, kAnswers,                    // of a batch
     kSecret, kBody,                                             // for headers
     kAnswer, kStatus, kHeaders,                                 // of an answer
     kEnd
