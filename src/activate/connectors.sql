@@ -167,7 +167,7 @@ INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connecto
                 {"{{ options.identifier }}": "{{ key }}"}
             ]}
         }}}},
-        "relationships": {"lists": {"data": [{"$all": {"type": "list", "id": "{{ options.list_id }}"}}]}}
+        "relationships": {"$if": "{{ options.list_id }}", "$then": {"lists": {"data": [{"type": "list", "id": "{{ options.list_id }}"}]}}}
     }},
     "success": {"errors": [{
         "in": "{{ answer.errors }}",
@@ -335,9 +335,9 @@ INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connecto
                 "postalCode": "{{ field('postal_code') | trim | unless_empty }}"
             }}}
         ]}}},
-        "consent": {"$if": "{{ type | is('delete') | not }}", "$then": {"adUserData": "{{ options.ad_user_data }}", "adPersonalization": "{{ options.ad_personalization }}"}},
+        "consent": {"adUserData": "{{ options.ad_user_data }}", "adPersonalization": "{{ options.ad_personalization }}"},
         "encoding": "HEX",
-        "termsOfService": {"$if": "{{ type | is('delete') | not }}", "$then": {"customerMatchTermsOfServiceStatus": "ACCEPTED"}}
+        "termsOfService": {"customerMatchTermsOfServiceStatus": "ACCEPTED"}
     },
     "success": {"when": "{{ answer.requestId }}", "errors": [{
         "in": "{{ answer.error.details[*].fieldViolations[*] }}",
@@ -349,7 +349,26 @@ INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connecto
         "after": "{{ answer.error.details[*].retryDelay | first | integer }}"
     },
     "refuse": {"reason": "{{ answer.error.status }}: {{ answer.error.message }}"},
-    "deletes": {"url": "{{ endpoint }}/v1/audienceMembers:remove"}
+    "deletes": {
+        "url": "{{ endpoint }}/v1/audienceMembers:remove",
+        "body": {
+            "destinations": [{
+                "operatingAccount": {"accountType": "{{ options.account_type }}", "accountId": "{{ options.customer_id | text }}"},
+                "productDestinationId": "{{ options.user_list_id | text }}"
+            }],
+            "audienceMembers": {"$changes": {"userData": {"userIdentifiers": [
+                {"emailAddress": "{{ field('email') | email | gmail | sha256 }}"},
+                {"phoneNumber": "{{ field('phone') | e164(options.region | default('')) | sha256 }}"},
+                {"address": {"$all": {
+                    "givenName": "{{ field('first_name') | trim | lower | unless_empty | sha256 }}",
+                    "familyName": "{{ field('last_name') | trim | lower | unless_empty | sha256 }}",
+                    "regionCode": "{{ field('country') | country | upper }}",
+                    "postalCode": "{{ field('postal_code') | trim | unless_empty }}"
+                }}}
+            ]}}},
+            "encoding": "HEX"
+        }
+    }
 } $json$);
 
 INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connector, $json$ {

@@ -31,7 +31,7 @@ constexpr std::string_view kOfUpserts[] = {"name",  "description", "endpoint", "
                                            "options", "batch_size", "rate_limit", "repeats", "require", "before",  "body",
                                            "after", "deletes",     "success",  "retry",      "refuse",  "shipped"};
 constexpr std::string_view kOfDeletes[] = {"method", "url",  "headers", "batch_size", "repeats", "require",
-                                           "before", "body", "after",   "success",    "retry",   "refuse"};
+                                           "before", "when", "body",    "after",      "success", "retry",   "refuse"};
 
 void CheckMembers(const Json& json, std::span<const std::string_view> allowed, const std::string& of) {
     for (const auto& [name, value] : json.items())
