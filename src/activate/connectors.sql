@@ -9,7 +9,7 @@ INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connecto
     "options": {"batch": {"max": 1000, "about": "An array of up to so many changes instead of one change."}},
     "headers": {
         "webhook-id": "{{ batch_id }}",
-        "webhook-timestamp": "{{ now | text }}",
+        "webhook-timestamp": "{{ now }}",
         "webhook-signature": "{{ secret | sign_webhook(batch_id, now, body) }}"
     },
     "body": {
@@ -18,7 +18,8 @@ INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connecto
             "type": "{{ type }}", "destination": "{{ destination }}", "key": "{{ key }}", "row": "{{ row }}", "id": "{{ id }}"}},
         "$else": {
             "type": "{{ type }}", "destination": "{{ destination }}", "key": "{{ key }}", "row": "{{ row }}", "id": "{{ id }}"}
-    }
+    },
+    "retry": {"status": [401, 403, 404, 405, 407, 408, 410, 425, 429, "1xx", "3xx", "5xx"]}
 } $json$);
 
 INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connector, $json$ {
