@@ -116,6 +116,7 @@ BatchValues::BatchValues(std::span<const Change> batch, std::span<const Response
 }
 
 void BatchValues::Bind(Scope& scope) const {
+    scope.AllowFor(changes.size());
     scope.Set(Name::kNow, now);
     scope.Set(Name::kBatchId, id);
     scope.Set(Name::kCount, count);

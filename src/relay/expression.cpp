@@ -45,8 +45,8 @@ void Weigh(const Json& value, size_t depth, size_t& weight) {
 }  // namespace
 
 void Scope::Spend(const Json& value) const {
-    Weigh(value, 0, *spent_);
-    if (*spent_ > kLargestRendering) throw Error(sqlstate::program_limit_exceeded, "a request becomes too large");
+    Weigh(value, 0, spending_->spent);
+    if (spending_->spent > spending_->limit) throw Error(sqlstate::program_limit_exceeded, "a request becomes too large");
 }
 
 // A step of a path: a member, an element, or all elements ([*]).
