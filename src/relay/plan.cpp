@@ -40,10 +40,11 @@ RequestPlan ParseRequest(const Json& json, const Json& common_headers, Names nam
     for (const Json* headers : {&common_headers, &Member(json, "headers")}) {
         if (headers->is_null()) continue;
         if (!headers->is_object()) Fail("\"headers\" is no object");
-        for (const auto& [name, value] : headers->items()) {
-            if (!value.is_string()) Fail("the header \"" + name + "\" is no text");
-            std::erase_if(request.headers, [&](const auto& header) { return header.first == name; });
-            request.headers.emplace_back(name, TextTemplate::Parse(value.get<std::string>(),
+        for (const auto& header : headers->items()) {
+            const std::string& name = header.key();
+            if (!header.value().is_string()) Fail("the header \"" + name + "\" is no text");
+            std::erase_if(request.headers, [&](const auto& before) { return before.first == name; });
+            request.headers.emplace_back(name, TextTemplate::Parse(header.value().get<std::string>(),
                                                                    names.And({Name::kSecret, Name::kBody})));
         }
     }

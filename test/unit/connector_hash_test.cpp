@@ -67,6 +67,11 @@ TEST(Meta, TakesPlacesWithoutBlanksAndPunctuation) {
     EXPECT_EQ(Through("...", " | name"), nullptr);
 }
 
+// developer.mailchimp.com/documentation/mailchimp/guides/manage-subscribers-with-the-mailchimp-api
+TEST(Mailchimp, HashesAsItsDocumentationDoes) {
+    EXPECT_EQ(Through("Urist.McVankab@freddiesjokes.com", " | email | md5"), "62eeb292278cc15f5817cb78f7790b08");
+}
+
 TEST(Normalise, TakesAnyBytes) {
     const std::string broken = "a\xFF@b\xC3.c";
     for (const char* functions : {" | email", " | name", " | place", " | lower", " | trim", " | e164('US')", " | postal_code"})
