@@ -1,7 +1,7 @@
 // connector_row_fuzz.cpp: any JSON as a connector's row, and rows that ship with any changes. What is taken builds requests of
 // sound form, a bounded number of them, the same from the same, and judges their answers.
 #include "../unit/connector_rows.hpp"
-#include "fuzz.hpp"
+#include "json_edits.hpp"
 
 using namespace cdp;
 using namespace cdp::relay;
@@ -37,36 +37,9 @@ void Deliver(Connector& connector, std::span<const Change> pending) {
     }
 }
 
-void Collect(nlohmann::json& json, std::vector<nlohmann::json*>& all) {
-    all.push_back(&json);
-    if (json.is_structured())
-        for (auto& element : json) Collect(element, all);
-}
-
 const char* const kFragments[] = {"{{ row }}", "{{ row[*] | json }}", "{{ answer }}", "{{ key | sha256 }}", "{{", "}}", " | default('')", " | join",
                                   "{{ item.x[0] }}", "{{ secret }}", "{{ field('email') | email }}", "$changes", "2xx", "{{ list(answer, answers) }}",
                                   "{{ concat(row, row, row) }}", "{{ row | text | replace('e', row) }}", "{{ headers['retry-after'] | integer }}"};
-
-// One change somewhere in the row.
-void Edit(nlohmann::json& row, fuzz::Input& input) {
-    std::vector<nlohmann::json*> all;
-    Collect(row, all);
-    if (all.size() > 2000) return;  // copies of copies
-    nlohmann::json& place = *all[(input.Byte() * 256 + input.Byte()) % all.size()];
-    switch (input.Below(6)) {
-        case 0: place = nullptr; break;
-        case 1: place = static_cast<int>(input.Byte()) - 128; break;
-        case 2: place = nlohmann::json(*all[(input.Byte() * 256 + input.Byte()) % all.size()]); break;
-        case 3: place = {{"$changes", nlohmann::json(place)}}; break;
-        case 4: place = {{kFragments[input.Below(std::size(kFragments))], nlohmann::json(place)}}; break;
-        default:
-            std::string text = place.is_string() ? place.get<std::string>() : "";
-            const size_t at = text.empty() ? 0 : input.Byte() % text.size();
-            text.replace(at, input.Below(8), input.Below(2) ? std::string(kFragments[input.Below(std::size(kFragments))])
-                                                            : std::string(1, static_cast<char>(input.Byte())));
-            place = text;
-    }
-}
 
 nlohmann::json RowOf(const uint8_t* data, size_t size) {
     if (size == 0 || data[0] % 4 == 0) return nlohmann::json::parse(data, data + size, nullptr, false);
@@ -74,7 +47,7 @@ nlohmann::json RowOf(const uint8_t* data, size_t size) {
     auto shipped = ShippedRows().begin();
     std::advance(shipped, input.Below(static_cast<unsigned>(ShippedRows().size())));
     nlohmann::json row = shipped->second;
-    for (int i = 0; i < 16 && !input.empty(); ++i) Edit(row, input);
+    for (int i = 0; i < 16 && !input.empty(); ++i) fuzz::Edit(row, kFragments, input);
     return row;
 }
 
