@@ -44,17 +44,6 @@ COMMENT ON COLUMN cdp.connector.retry IS 'Which answers mean: later, unchanged.'
 COMMENT ON COLUMN cdp.connector.refuse IS 'Which answers mean that a row will never be taken as it is.';
 COMMENT ON COLUMN cdp.connector.shipped IS 'Comes with the extension; not dumped.';
 
--- An address that is not there (404, 405, 410) is no fault of the row's.
-INSERT INTO cdp.connector (shipped, name, description, url, headers, options, body, retry) VALUES (true, 'webhook',
-    'Any HTTP endpoint of yours, signed as Standard Webhooks says.', '{{ endpoint }}',
-    '{"webhook-id": "{{ batch_id }}", "webhook-timestamp": "{{ now }}",
-      "webhook-signature": "{{ secret | sign_webhook(batch_id, now | text, body) }}"}',
-    '{"batch": {"max": 1000}}',
-    '{"$if": "{{ options.batch }}",
-      "$then": {"$changes": {"type": "{{ type }}", "destination": "{{ destination }}", "key": "{{ key }}", "row": "{{ row }}", "id": "{{ id }}"}},
-      "$else": {"type": "{{ type }}", "destination": "{{ destination }}", "key": "{{ key }}", "row": "{{ row }}", "id": "{{ id }}"}}',
-    '{"status": [401, 403, 404, 405, 407, 408, 410, 425, 429, "1xx", "3xx", "5xx"]}');
-
 CREATE TABLE cdp.delivery_target (
     destination   text COLLATE "C" PRIMARY KEY,
     connector     text NOT NULL,

@@ -29,9 +29,9 @@ std::string TextMember(const Json& json, const char* name) {
 
 constexpr std::string_view kOfUpserts[] = {"name",  "description", "endpoint", "method",     "url",     "headers", "auth",
                                            "options", "batch_size", "rate_limit", "repeats", "require", "before",  "body",
-                                           "after", "deletes",     "success",  "retry",      "refuse"};
+                                           "after", "deletes",     "success",  "retry",      "refuse",  "shipped"};
 constexpr std::string_view kOfDeletes[] = {"method", "url",  "headers", "batch_size", "repeats", "require",
-                                           "before", "body", "after",   "success",    "retry",   "refuse"};
+                                           "before", "when", "body",    "after",      "success", "retry",   "refuse"};
 
 void CheckMembers(const Json& json, std::span<const std::string_view> allowed, const std::string& of) {
     for (const auto& [name, value] : json.items())
@@ -95,7 +95,7 @@ namespace {
 // A batch as expressions see it.
 struct BatchValues {
     std::vector<ChangeValues> changes;
-    Json now, id, count, answers = Json::array();
+    Json now, id, count, keys = Json::array(), answers = Json::array();
 
     BatchValues(std::span<const Change> batch, std::span<const Response> responses, Clock::time_point time);
     void Bind(Scope& scope) const;
@@ -108,6 +108,7 @@ BatchValues::BatchValues(std::span<const Change> batch, std::span<const Response
     for (const Change& change : batch) {
         const char* type = change.kind == Change::Kind::kInsert ? "insert" : change.kind == Change::Kind::kUpdate ? "update" : "delete";
         changes.push_back({&change.row, change.key, change.id, type, changes.size()});
+        keys.push_back(change.key);
         ids.append(change.id).append("\n");
     }
     id = batch.size() == 1 ? batch.front().id : "batch_" + Hex(Hash(Digest::kSha256, ids)).substr(0, 32);
@@ -115,9 +116,11 @@ BatchValues::BatchValues(std::span<const Change> batch, std::span<const Response
 }
 
 void BatchValues::Bind(Scope& scope) const {
+    scope.AllowFor(changes.size());
     scope.Set(Name::kNow, now);
     scope.Set(Name::kBatchId, id);
     scope.Set(Name::kCount, count);
+    scope.Set(Name::kKeys, keys);
     scope.Set(Name::kAnswers, answers);
     if (!changes.empty()) changes.front().Bind(scope);
 }
@@ -201,7 +204,8 @@ Connector Connector::FromRow(const Json& row, Settings settings) {
         parts->ReadSecret(row.value("auth", Json()), settings);
         parts->token = Token(row.value("auth", Json()), parts->secret);
         // A URL that lacks its endpoint is found now, and not with the first change.
-        if (parts->endpoint.is_null() && TextMember(row, "url").find("endpoint") != std::string::npos) Fail("an endpoint is needed");
+        const std::string url = TextMember(row, "url");
+        if (parts->endpoint.is_null() && (url.empty() || url.find("endpoint") != std::string::npos)) Fail("an endpoint is needed");
     } catch (const Error& error) {
         const std::string name = row.contains("name") && row["name"].is_string() ? row["name"].get<std::string>() : "";
         throw Error(sqlstate::invalid_parameter_value, CleanText("connector \"" + name + "\": " + error.message, kLongestReason));

@@ -79,7 +79,7 @@ class Connector {
 public:
     /// `row`: to_jsonb of a row of cdp.connector. Its columns: name, description, endpoint, method, url text; batch_size int;
     /// rate_limit float8; repeats boolean; headers, auth, options, require, before, body, after, deletes, success, retry,
-    /// refuse jsonb. Those absent or null have defaults, but for name and url.
+    /// refuse jsonb. Those absent or null have defaults, but for name.
     /// Throws Error (invalid_parameter_value) that names the connector and the member or option that is wrong, or the
     /// environment variable that is missing.
     static Connector FromRow(const nlohmann::json& row, Settings settings);

@@ -12,9 +12,9 @@ namespace cdp::relay {
 namespace {
 
 constexpr std::array<std::string_view, static_cast<size_t>(Name::kEnd)> kNames = {
-    "row",     "key",         "id",       "type",       "position", "item",     "index",   "value",  "options", "destination",
-    "endpoint", "key_column", "now",      "batch_id",   "count",    "answers",  "secret",  "body",   "answer",  "status",
-    "headers"};
+    "row",      "key",        "id",  "type",     "position", "item", "index",   "value",  "options", "destination",
+    "endpoint", "key_column", "now", "batch_id", "count",    "keys", "answers", "secret", "body",    "answer",
+    "status",   "headers"};
 
 const Json kNull;
 
@@ -45,8 +45,8 @@ void Weigh(const Json& value, size_t depth, size_t& weight) {
 }  // namespace
 
 void Scope::Spend(const Json& value) const {
-    Weigh(value, 0, *spent_);
-    if (*spent_ > kLargestRendering) throw Error(sqlstate::program_limit_exceeded, "a request becomes too large");
+    Weigh(value, 0, spending_->spent);
+    if (spending_->spent > spending_->limit) throw Error(sqlstate::program_limit_exceeded, "a request becomes too large");
 }
 
 // A step of a path: a member, an element, or all elements ([*]).
@@ -59,7 +59,7 @@ struct Step {
 struct Expression::Node {
     enum class Kind { kLiteral, kPath, kCall } kind = Kind::kLiteral;
     Json literal;
-    Name root = Name::kEnd;
+    Name root = Name::kEnd;  // of a path; kEnd: its beginning is the only argument
     std::vector<Step> steps;
     const Function* function = nullptr;
     std::vector<Node> arguments;
@@ -106,7 +106,7 @@ Json Expression::Node::Evaluate(const Scope& scope) const {
     if (kind == Kind::kLiteral) return literal;
     Json result;
     if (kind == Kind::kPath) {
-        result = Follow(scope[root], steps);
+        result = Follow(root == Name::kEnd ? arguments.front().Evaluate(scope) : scope[root], steps);
     } else {
         std::vector<Json> values;
         values.reserve(arguments.size());
@@ -123,12 +123,12 @@ Json Expression::Node::Evaluate(const Scope& scope) const {
 Json Expression::Evaluate(const Scope& scope) const { return root_->Evaluate(scope); }
 
 bool Expression::Is(Name name) const {
-    return root_->kind == Node::Kind::kPath && root_->root == name && root_->steps.empty();
+    return root_->kind == Node::Kind::kPath && root_->root == name && root_->steps.empty() && name != Name::kEnd;
 }
 
 // Recursive descent:
 //   expression = primary { "|" name [ arguments ] }
-//   primary    = text | number | true | false | null | name arguments | name { "." name | "[" (number | text | "*") "]" }
+//   primary    = text | number | true | false | null | (name | name arguments) { "." name | "[" (number | text | "*") "]" }
 //   arguments  = "(" [ expression { "," expression } ] ")"
 namespace {
 
@@ -245,16 +245,22 @@ private:
         node.kind = Node::Kind::kPath;
         if (found != kNames.end()) node.root = static_cast<Name>(found - kNames.begin());
         if (found == kNames.end() || !names_.Has(node.root)) Fail("no \"" + name + "\" here");
+        node.steps = Steps();
+        return node;
+    }
+
+    std::vector<Step> Steps() {
+        std::vector<Step> steps;
         while (true) {
             if (Takes('.')) {
-                node.steps.push_back({Step::Kind::kMember, Word(), 0});
+                steps.push_back({Step::Kind::kMember, Word(), 0});
             } else if (Takes('[')) {
-                node.steps.push_back(InBrackets());
+                steps.push_back(InBrackets());
                 Expect(']');
             } else {
-                return node;
+                return steps;
             }
-            if (node.steps.size() > kDeepest) Fail("a path is too long");
+            if (steps.size() > kDeepest) Fail("a path is too long");
         }
     }
 
@@ -271,8 +277,15 @@ private:
         if (name == "true") return Literal(true);
         if (name == "false") return Literal(false);
         if (name == "null") return Literal(nullptr);
-        if (Takes('(')) return Call(name, Arguments(depth));
-        return Path(name);
+        if (!Takes('(')) return Path(name);
+        Node call = Call(name, Arguments(depth));
+        std::vector<Step> steps = Steps();
+        if (steps.empty()) return call;
+        Node path;
+        path.kind = Node::Kind::kPath;
+        path.steps = std::move(steps);
+        path.arguments.push_back(std::move(call));
+        return path;
     }
 
     Node Pipeline(size_t depth) {

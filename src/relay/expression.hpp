@@ -20,7 +20,7 @@ enum class Name : uint8_t {
     kRow, kKey, kId, kType, kPosition,                          // of a change
     kItem, kIndex, kValue,                                      // of a loop
     kOptions, kDestination, kEndpoint, kKeyColumn,              // of the destination
-    kNow, kBatchId, kCount, kAnswers,                           // of a batch
+    kNow, kBatchId, kCount, kKeys, kAnswers,                    // of a batch
     kSecret, kBody,                                             // for headers
     kAnswer, kStatus, kHeaders,                                 // of an answer
     kEnd
@@ -43,8 +43,9 @@ private:
     uint32_t bits_ = 0;
 };
 
-inline constexpr size_t kDeepest = 64;                         // levels of anything nested
-inline constexpr size_t kLargestRendering = 64 * 1024 * 1024;  // bytes, about, of all values on the way to a request
+inline constexpr size_t kDeepest = 64;  // levels of anything nested
+// Bytes, about, of all values on the way to a request: so many, and so many more for every change in it.
+inline constexpr size_t kLargestRendering = 16 * 1024 * 1024, kLargestOfChange = 16 * 1024;
 
 /// What the names stand for. Keeps pointers: the values outlive it. Copies count together what is spent.
 class Scope {
@@ -53,12 +54,16 @@ public:
     void Set(Name name, const Json& value) { values_[static_cast<size_t>(name)] = &value; }
     void Unset(Name name) { values_[static_cast<size_t>(name)] = nullptr; }
 
+    void AllowFor(size_t changes) { spending_->limit = kLargestRendering + changes * kLargestOfChange; }
     /// Counts what a rendering makes. Throws Error (program_limit_exceeded) when it is too much, or nested too deeply.
     void Spend(const Json& value) const;
 
 private:
     std::array<const Json*, static_cast<size_t>(Name::kEnd)> values_{};
-    std::shared_ptr<size_t> spent_ = std::make_shared<size_t>(0);
+    struct Spending {
+        size_t spent = 0, limit = kLargestRendering;
+    };
+    std::shared_ptr<Spending> spending_ = std::make_shared<Spending>();
 };
 
 class Expression {

@@ -10,7 +10,7 @@ namespace cdp::relay {
 namespace {
 
 constexpr Names kOfBatch{Name::kOptions, Name::kDestination, Name::kEndpoint, Name::kKeyColumn,
-                         Name::kNow,     Name::kBatchId,     Name::kCount,    Name::kAnswers};
+                         Name::kNow,     Name::kBatchId,     Name::kCount,    Name::kKeys,      Name::kAnswers};
 constexpr Names kOfChange{Name::kRow, Name::kKey, Name::kId, Name::kType, Name::kPosition};
 constexpr size_t kMostRequests = 8;
 constexpr size_t kLargestBatch = 100'000;
@@ -36,14 +36,15 @@ RequestPlan ParseRequest(const Json& json, const Json& common_headers, Names nam
     constexpr std::string_view kMethods[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
     if (std::find(std::begin(kMethods), std::end(kMethods), request.method) == std::end(kMethods))
         Fail("\"method\" is \"" + request.method + "\", which is none of GET, POST, PUT, PATCH and DELETE");
-    request.url = TextTemplate::Parse(TextMember(json, "url", nullptr), names);
+    request.url = TextTemplate::Parse(TextMember(json, "url", "{{ endpoint }}"), names);
     for (const Json* headers : {&common_headers, &Member(json, "headers")}) {
         if (headers->is_null()) continue;
         if (!headers->is_object()) Fail("\"headers\" is no object");
-        for (const auto& [name, value] : headers->items()) {
-            if (!value.is_string()) Fail("the header \"" + name + "\" is no text");
-            std::erase_if(request.headers, [&](const auto& header) { return header.first == name; });
-            request.headers.emplace_back(name, TextTemplate::Parse(value.get<std::string>(),
+        for (const auto& header : headers->items()) {
+            const std::string& name = header.key();
+            if (!header.value().is_string()) Fail("the header \"" + name + "\" is no text");
+            std::erase_if(request.headers, [&](const auto& before) { return before.first == name; });
+            request.headers.emplace_back(name, TextTemplate::Parse(header.value().get<std::string>(),
                                                                    names.And({Name::kSecret, Name::kBody})));
         }
     }

@@ -171,7 +171,8 @@ void Answer::Find(const ErrorRule& rule, std::span<const ChangeValues> changes, 
         scope.Set(Name::kItem, items[i]);
         scope.Set(Name::kIndex, index);
         if (rule.where && !Truth(rule.where->Render(scope))) continue;
-        Verdict verdict{Verdict::Kind::kRefused, CleanText(Text(rule.reason.Render(scope)).value_or("refused"), kLongestReason), {}};
+        Verdict verdict{Verdict::Kind::kRefused, CleanText(Text(rule.reason.Render(scope)).value_or(""), kLongestReason), {}};
+        if (verdict.reason.empty()) verdict.reason = "refused without a reason";
         if (rule.retry && Truth(rule.retry->Render(scope))) verdict.kind = Verdict::Kind::kRetry;
         bool found = false;
         const auto name = [&](size_t place) {
