@@ -73,7 +73,7 @@ Columns Analyse(const Definition& definition, Oid owner) {
     Columns columns;
     for (const auto& [name, text] : definition.columns) {
         const std::string what = "column \"" + name + "\" of destination \"" + definition.name + "\"";
-        const pg::Condition parsed(text, what, profile, "profile", owner, kSpecialCalls, pg::Condition::Kind::kValue);
+        const pg::Condition parsed(text, what, profile, "profile", owner, kSpecialCalls, {.kind = pg::Condition::Kind::kValue});
         columns.types.push_back(parsed.type());
         for (const int number : parsed.columns()) {
             if (number == 0)

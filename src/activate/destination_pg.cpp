@@ -158,7 +158,7 @@ void Destination::Prepare() {
         if (text.find(kSpecialCalls[0]) != std::string::npos) {
             const Oid owner = pg::Call([&] { return get_role_oid(d.owner.c_str(), false); });
             const pg::Condition parsed(text, "column \"" + name + "\" of destination \"" + d.name + "\"", ProfileTable(),
-                                       "profile", owner, kSpecialCalls, pg::Condition::Kind::kValue);
+                                       "profile", owner, kSpecialCalls, {.kind = pg::Condition::Kind::kValue});
             asks_segments |= !parsed.specials().empty();
             expression = parsed.Rewritten([](const pg::SpecialCall&) { return " cdp_wanted.segments "; });
         }

@@ -115,7 +115,7 @@ void Batch::Join() {
     identifiers_.LookUp();
     auto& entries = identifiers_.entries();
     const auto rules = definitions_.rules.limits();
-    people_.emplace(*definitions_.traits);
+    people_.emplace(*definitions_.traits, pg::Now());
     for (const auto& entry : entries)
         if (entry.identifier_id != 0) people_->Want(entry.profile_id);
     people_->Load();
@@ -199,6 +199,7 @@ Oid InstalledExtension() {
 }  // namespace
 
 void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone) {
+    people.RecomputeSequences();
     definitions.segments->Evaluate(touched);
     people.Write(any_gone);
     definitions.segments->Write(any_gone);
@@ -263,7 +264,7 @@ int64 MergeProfiles(int64 a, int64 b, const std::string& reason, const std::stri
     Definitions& definitions = Current();
     const auto limits = definitions.rules.limits();
     identity::LiftSeparations(a, b);
-    profile::People people(*definitions.traits);
+    profile::People people(*definitions.traits, pg::Now());
     people.Want(a);
     people.Want(b);
     people.Load();

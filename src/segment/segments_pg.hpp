@@ -1,6 +1,7 @@
 // segment/segments_pg.hpp: the segments, and who enters and leaves them in a batch.
 #pragma once
 
+#include <functional>
 #include <unordered_map>
 
 #include "pg/expression.hpp"
@@ -10,7 +11,14 @@
 namespace cdp::segment {
 
 /// The calls that a segment's condition may make beside reading columns.
-inline constexpr const char* kSpecialCalls[] = {"in_segment", "has_identifier"};
+inline constexpr const char* kSpecialCalls[] = {"in_segment", "has_identifier", "did", "times_did", "days_did", "first_did", "last_did", "did_sequence"};
+
+/// Where the value of a special call comes from.
+struct Source {
+    enum class Kind { kSegment, kIdentifierType, kActivity } kind;
+    int of = 0;                          // the segment's place, the type's id, the trait's place in Traits::all()
+    profile::ActivityQuestion question;  // of an activity
+};
 
 struct Segment {
     int64 segment_id;
@@ -20,9 +28,18 @@ struct Segment {
     int64 filled_epoch;
     pg::Standing standing;
     std::unique_ptr<pg::Condition> condition;  // none if the definition cannot be read
-    std::vector<int> inputs;         // for each special call: the segment's place, or the identifier type's id
+    bool refreshed;                  // its members are computed afresh from time to time, and by that alone
+    std::vector<Source> sources;     // of each special call
     std::vector<int> read_by;        // places of the segments that refer to it
+    bool by_clock = false;           // the clock alone may change who meets its condition
 };
+
+/// The condition of a segment, read. Throws what is wrong with it.
+std::unique_ptr<pg::Condition> ReadCondition(const std::string& definition, const std::string& what, const profile::Traits& traits, Oid owner,
+                                             bool refreshed);
+
+/// What the special call number `call`, which asks for an activity, asks. Throws, with its position.
+profile::ActivityQuestion QuestionAt(const pg::Condition& condition, size_t call);
 
 /// That a special call of a condition names a segment or a type of identifiers that is not there.
 Error Unknown(const pg::Condition& condition, size_t call);
@@ -40,6 +57,7 @@ class Segments {
 public:
     /// Reads cdp.segment, in an order in which each comes after those it refers to.
     static std::unique_ptr<Segments> Load(const profile::Traits& traits);
+    explicit Segments(const profile::Traits& traits) : traits_(traits) {}
 
     bool empty() const { return segments_.empty(); }
     const std::vector<Segment>& all() const { return segments_; }
@@ -49,6 +67,13 @@ public:
     const Segment& Sound(std::string_view name) const;
     /// Writes down which segments stand still from now on; whether there are any.
     bool NoteProblems() const;
+    /// Whether there is one that the clock alone changes.
+    bool AnyByClock() const;
+    /// Which activities, by their places in Traits::all(), are asked for; nothing if that cannot be told, since a condition cannot be read.
+    std::optional<std::vector<char>> ActivitiesInUse() const;
+    /// The next instant after the person's own at which the clock alone may change whether they meet the condition of a segment;
+    /// in_segment() is answered by `is_member`.
+    int64 NextChange(const Segment& segment, profile::Person& person, const std::function<bool(int64 segment_id)>& is_member) const;
 
     /// Works out who enters and leaves, in memory: memberships in the persons' states, and what Write() will write.
     void Evaluate(std::span<Touched> touched);
@@ -63,21 +88,27 @@ private:
         bool entered;
         int64 event_id;
         const char* cause;
+        int64 clock;  // of the person, then
     };
     using Set = std::vector<uint64_t>;  // of segments, a bit a place
     struct Block;
 
-    static void Read(Segment* segment, Oid profile_table);
-    void Index(int columns);
+    void Read(Segment* segment);
+    void Index();
+    void IndexOne(int place);
+    int64 Answers(const Segment& segment, profile::Person& person, const std::function<bool(int place)>& is_member,
+                  std::vector<pg::Condition::Input>* inputs) const;
     void ReadStale(std::span<Touched> touched);
     void Choose(std::span<const Touched> touched, Block* block) const;
     void EvaluateOne(int place, std::span<Touched> touched, Block* block);
+    void Move(int place, uint32_t p, Touched& touched, Block* block);
 
+    const profile::Traits& traits_;
     std::vector<Segment> segments_;
     std::unordered_map<int64, int> place_;  // by segment_id
-    // What to look at when something changed: by column of cdp.profile (from 0), identifiers, everything.
+    // What to look at when something changed: by column of cdp.profile or activity, identifiers, the clock, everything.
     std::vector<Set> of_column_;
-    Set of_identifiers_, all_;
+    Set of_identifiers_, of_clock_, all_;
     int64 epoch_ = 0;                       // the newest filled_epoch
     std::vector<Change> changes_;
 };
