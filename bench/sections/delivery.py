@@ -66,7 +66,8 @@ def run(bench):
     database = bench.cdp_database("cdp_delivery")
     rows = bench.scaled(100_000)
     cluster.psql(database, f"""
-        SELECT count(cdp.identify('u' || i, '{{"email": "u' || i || '@x.org", "plan": "pro"}}')) FROM generate_series(1, {rows}) i""",
+        SELECT count(cdp.identify('u' || i, jsonb_build_object('email', 'u' || i || '@x.org', 'plan', 'pro')))
+        FROM generate_series(1, {rows}) i""",
         "SELECT cdp.process()",
         *(f"""SELECT cdp.create_destination('{name}', key => 'email',
               columns => '{{"plan": "plan", "events": "event_count", "seen": "last_seen_at", "segments": "cdp.segment_names()"}}')"""
@@ -96,6 +97,7 @@ def run(bench):
             deliver(cluster, database, "other", silent.url)
             with Relay(cluster, database):
                 wait_until_settled(cluster, database, "alive")
+                wait_until(cluster, database, "SELECT last_error IS NOT NULL FROM cdp.delivery_target WHERE destination = 'other'", "t")
                 dead.append(change(cluster, database, "alive", receiver, rows))
         bench.report.add("its rate while another destination is dead",
                          f"{median(dead):,.0f} against {median(idle):,.0f} rows/s", median(dead) / median(idle), 0.95)
@@ -108,11 +110,14 @@ def deliver(cluster, database, destination, url):
 
 
 def wait_until_settled(cluster, database, destination):
+    wait_until(cluster, database, f"SELECT pending FROM cdp.delivery_report WHERE destination = '{destination}'", "0")
+
+
+def wait_until(cluster, database, query, answer):
     deadline = time.monotonic() + SECONDS
-    query = f"SELECT pending FROM cdp.delivery_report WHERE destination = '{destination}'"
-    while cluster.psql(database, query) != "0":
+    while cluster.psql(database, query) != answer:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{destination} is not delivered")
+            raise RuntimeError(f"not {answer}: {query}")
         time.sleep(0.5)
 
 

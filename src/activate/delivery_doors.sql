@@ -402,6 +402,8 @@ CREATE FUNCTION cdp.take_wanted(destination text, generation bigint, after text,
     SET bytea_output = 'hex'
     SET lc_monetary = 'C'
     SET enable_seqscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
     SET plan_cache_mode = force_generic_plan
     AS $$
 DECLARE
@@ -409,7 +411,7 @@ DECLARE
     columns text;
     texts text;
     keys text[];
-    present text[];
+    present jsonb;
     found_fields jsonb;
     found_hashes jsonb;
     position_ pg_lsn;
@@ -425,20 +427,24 @@ BEGIN
     FROM pg_attribute a WHERE a.attrelid = d.table_name::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
     EXECUTE format('SELECT coalesce(jsonb_object_agg(r.key, r.fields), ''{}''), coalesce(jsonb_object_agg(r.key, r.hash), ''{}'') FROM'
                    ' (SELECT t.%1$I::text AS key, jsonb_build_array(%2$s) AS fields, md5(convert_to(ROW(%3$s)::text, ''UTF8''))::uuid AS hash'
-                   '  FROM ONLY %4$s t WHERE t.%1$I = ANY ($1::%5$s[]) FOR SHARE SKIP LOCKED) r',
+                   '  FROM unnest($1::%5$s[]) k JOIN ONLY %4$s t ON t.%1$I = k FOR SHARE OF t SKIP LOCKED) r',
                    d.key, texts, columns, d.table_name, d.key_type)
         INTO found_fields, found_hashes USING keys;
-    EXECUTE format('SELECT coalesce(array_agg(t.%1$I::text), ''{}'') FROM ONLY %2$s t WHERE t.%1$I = ANY ($1::%3$s[])', d.key, d.table_name, d.key_type)
+    EXECUTE format('SELECT coalesce(jsonb_object_agg(t.%1$I::text, 1), ''{}'') FROM unnest($1::%3$s[]) k JOIN ONLY %2$s t ON t.%1$I = k', d.key, d.table_name, d.key_type)
         INTO present USING keys;
     position_ := pg_current_wal_insert_lsn() - 1::numeric;
+    -- Each row is looked up by its key, whatever the planner knows of the table.
     UPDATE cdp.delivery v SET wanted_lsn = greatest(v.wanted_lsn, position_), wanted = (found_hashes ->> v.key)::uuid
-    WHERE v.destination = take_wanted.destination AND v.key = ANY (keys) AND v.status = 'pending'
-      AND v.wanted IS DISTINCT FROM (found_hashes ->> v.key)::uuid AND found_hashes ? v.key;
+    FROM unnest(keys) k (key)
+         CROSS JOIN LATERAL (SELECT x.ctid AS place FROM cdp.delivery x
+                             WHERE x.destination = take_wanted.destination AND x.key = k.key OFFSET 0) x
+    WHERE v.ctid = x.place AND found_hashes ? k.key AND v.wanted IS DISTINCT FROM (found_hashes ->> k.key)::uuid;
+    -- A row that was wanted and is gone has its DELETE on the way.
     RETURN QUERY
-        -- A row that was wanted and is gone has its DELETE on the way.
-        SELECT v.key, v.wanted_lsn, v.held IS NOT NULL, found_hashes ? v.key OR (v.key <> ALL (present) AND v.wanted IS NULL), found_fields -> v.key
-        FROM cdp.delivery v WHERE v.destination = take_wanted.destination AND v.key = ANY (keys) AND v.status = 'pending'
-        ORDER BY v.key;
+        SELECT v.key, v.wanted_lsn, v.held IS NOT NULL, found_hashes ? v.key OR (NOT present ? v.key AND v.wanted IS NULL), found_fields -> v.key
+        FROM unnest(keys) WITH ORDINALITY AS k (key, n)
+             CROSS JOIN LATERAL (SELECT * FROM cdp.delivery x WHERE x.destination = take_wanted.destination AND x.key = k.key OFFSET 0) v
+        ORDER BY k.n;
 END $$;
 COMMENT ON FUNCTION cdp.take_wanted(text, bigint, text, int) IS
     'Internal, for cdp-relay: what waits in cdp.delivery, by key, with the values of its row as texts (none: a removal). Those that somebody is writing to are not taken.';
