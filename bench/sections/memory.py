@@ -19,6 +19,7 @@ def run(bench):
         feed(cluster, database, files)
         if wait_for_worker(cluster, database) != pid:
             raise RuntimeError("the worker was restarted meanwhile")
+        _wait_until_idle(cluster, database)
         megabytes.append(_own_megabytes(pid))
         bench.workload.forget(files)
     bench.report.note(f"worker's memory after each {unit:,} messages, MB: "
@@ -27,6 +28,14 @@ def run(bench):
                      f"{megabytes[-1]:.1f} MB against {megabytes[0]:.1f} MB",
                      megabytes[-1] / megabytes[0], 1.1, at_least=False)
     cluster.psql("postgres", f"DROP DATABASE {database} WITH (FORCE)")
+
+
+def _wait_until_idle(cluster, database):
+    """It gives memory back when there is nothing more to do, which is after flush() has returned."""
+    with cluster.session(database) as session:
+        while session.run("SELECT worker_state FROM cdp.status") != "idle":
+            session.run("SELECT pg_sleep(0.1)")
+        session.run("SELECT pg_sleep(1.5)")
 
 
 def _own_megabytes(pid):

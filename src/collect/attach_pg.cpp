@@ -89,12 +89,10 @@ class Feed {
 public:
     Feed(std::string config, std::string source, Relation rel)
         : config_(std::move(config)), source_(std::move(source)), attachment_(Attachment::Parse(config_.c_str())) {
-        try {
-            reader_ = std::make_unique<RowReader>(attachment_, RelationGetDescr(rel), RelationGetRelationName(rel));
-        } catch (Error& error) {
-            throw std::move(error).Hint(
-                "The table has been changed since it was attached: call cdp.detach_table and cdp.attach_table again.");
-        }
+        // Whoever writes to the table shall not suffer from what has become of its columns.
+        std::vector<std::string> missing;
+        reader_ = std::make_unique<RowReader>(attachment_, RelationGetDescr(rel), RelationGetRelationName(rel), TableKey(RelationGetRelid(rel)), &missing);
+        if (!missing.empty()) Warn(RelationGetRelationName(rel), missing);
         rows_ = pg::Call([&] {
             const MemoryContext outer = MemoryContextSwitchTo(TopMemoryContext);
             const TupleDesc copy = CreateTupleDescCopy(RelationGetDescr(rel));
@@ -135,6 +133,16 @@ public:
     }
 
 private:
+    static void Warn(const char* table, const std::vector<std::string>& missing) {
+        std::string columns;
+        for (const auto& column : missing) columns += (columns.empty() ? "\"" : ", \"") + column + "\"";
+        pg::Call([&] {
+            ereport(WARNING, (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("table \"%s\" has changed since it was attached", table),
+                              errdetail("Its rows are sent without %s.", columns.c_str()),
+                              errhint("Call cdp.detach_table and cdp.attach_table again.")));
+        });
+    }
+
     std::string config_, source_;
     Attachment attachment_;
     std::unique_ptr<RowReader> reader_;
@@ -282,6 +290,16 @@ int64 Backfill(const Table& table, const Attachment& attachment, const std::stri
     return messages.Send(attachment.event, name);
 }
 
+/// With the numbers of the columns, which stay when their names change.
+std::string WithNumbers(const std::string& config, Oid table) {
+    return pg::Query("WITH wanted AS (SELECT value FROM jsonb_each_text($1::jsonb -> 'identifiers') UNION SELECT $1::jsonb ->> 'occurred_at'"
+                     "  UNION SELECT jsonb_array_elements_text($1::jsonb -> 'properties'))"
+                     " SELECT ($1::jsonb || jsonb_build_object('table', $3, 'columns', (SELECT jsonb_object_agg(a.attname, a.attnum) FROM pg_attribute a"
+                     "  WHERE a.attrelid = $2 AND a.attnum > 0 AND NOT a.attisdropped AND a.attname IN (SELECT value FROM wanted))))::text",
+                     {pg::Text(config), pg::Value(OIDOID, ObjectIdGetDatum(table)), pg::Text(TableKey(table))})
+        .Text(0, 1);
+}
+
 int64 AttachTable(Oid relation, const std::string& config, bool backfill) {
     CheckRelation(relation);
     // The lock that CREATE TRIGGER takes: nobody writes from here on until the transaction ends.
@@ -295,7 +313,7 @@ int64 AttachTable(Oid relation, const std::string& config, bool backfill) {
     RowReader(attachment, RelationGetDescr(table.rel()), RelationGetRelationName(table.rel()));
     pg::Execute("CREATE TRIGGER cdp_send_inserted_rows AFTER INSERT ON " + name +
                 " REFERENCING NEW TABLE AS cdp_inserted_rows"
-                " FOR EACH STATEMENT EXECUTE FUNCTION cdp.send_inserted_rows(" + QuotedText(config) + ")");
+                " FOR EACH STATEMENT EXECUTE FUNCTION cdp.send_inserted_rows(" + QuotedText(WithNumbers(config, relation)) + ")");
     return backfill ? Backfill(table, attachment, name) : 0;
 }
 
@@ -328,6 +346,21 @@ CDP_FUNCTION(cdp_detach_table)  // cdp.detach_table(relation regclass) → boole
 {
     const pg::Spi spi;
     return BoolGetDatum(collect::DetachTable(PG_GETARG_OID(0)));
+}
+
+CDP_FUNCTION(cdp_attached_table_lacks)  // cdp.attached_table_lacks(relation regclass, config text) → text[]
+{
+    std::vector<std::string> missing;
+    {
+        const collect::Table table(PG_GETARG_OID(0), AccessShareLock);
+        const auto attachment = collect::Attachment::Parse(std::string(pg::Bytes(PG_GETARG_DATUM(1))).c_str());
+        collect::RowReader(attachment, RelationGetDescr(table.rel()), RelationGetRelationName(table.rel()), collect::TableKey(PG_GETARG_OID(0)), &missing);
+    }
+    std::vector<Datum> columns;
+    for (const auto& column : missing) columns.push_back(pg::TextDatum(column));
+    return pg::Call([&] {
+        return PointerGetDatum(construct_array(columns.data(), static_cast<int>(columns.size()), TEXTOID, -1, false, TYPALIGN_INT));
+    });
 }
 
 CDP_FUNCTION(cdp_send_inserted_rows)  // cdp.send_inserted_rows() → trigger
