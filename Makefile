@@ -21,12 +21,45 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
+# cdp-relay, the companion program: where its libraries are (test/packages). Its pure files are compiled apart from the
+# extension's, which are position-independent and have PostgreSQL's flags.
+RELAY_PACKAGES = libcurl libpqxx libpq libcrypto icu-uc nlohmann_json
+RELAY_SOURCES := $(sort $(wildcard src/relay/*.cpp)) src/collect/message.cpp src/identity/match_text.cpp src/identity/phone.cpp
+RELAY_OBJS = $(RELAY_SOURCES:%.cpp=build/relay/%.o)
+RELAY_CXXFLAGS = -std=c++20 -O2 -g -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -MMD -MP
+
+ifeq ($(shell pkg-config --exists $(RELAY_PACKAGES) && echo there),there)
+all: build/relay/cdp-relay
+install: install-relay
+else
+all install: no-relay
+endif
+
+build/relay/cdp-relay: $(RELAY_OBJS)
+	$(CXX) $(LDFLAGS) $^ -o $@ -lpthread -lphonenumber $(shell pkg-config --libs $(RELAY_PACKAGES))
+$(RELAY_OBJS): build/relay/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(RELAY_CXXFLAGS) -Isrc $(shell pkg-config --cflags $(RELAY_PACKAGES)) -c $< -o $@
+install-relay: build/relay/cdp-relay
+	$(MKDIR_P) '$(DESTDIR)$(bindir)'
+	$(INSTALL_PROGRAM) build/relay/cdp-relay '$(DESTDIR)$(bindir)/cdp-relay'
+uninstall: uninstall-relay
+uninstall-relay:
+	rm -f '$(DESTDIR)$(bindir)/cdp-relay'
+clean: clean-relay
+clean-relay:
+	rm -rf build/relay
+no-relay:
+	@echo "cdp-relay is left out: it needs pkg-config and $(RELAY_PACKAGES) (README, Installation)"
+-include $(RELAY_OBJS:.o=.d)
+
 cdp.so: cdp.map
 -include $(SOURCES:.cpp=.d)
 
 # The install script, joined from the rooms' parts.
 SQL_PARTS = src/preamble.sql src/collect/collect.sql src/identity/identity.sql src/identity/matching.sql src/profile/profile.sql \
-            src/segment/segment.sql src/segment/groups.sql src/activate/activate.sql src/govern/govern.sql \
+            src/segment/segment.sql src/segment/groups.sql src/activate/activate.sql src/activate/delivery.sql \
+            src/activate/connectors.sql src/govern/govern.sql \
             $(wildcard src/*/*_doors.sql) src/pipeline/pipeline.sql src/govern/roles.sql
 cdp--1.0.sql: $(SQL_PARTS)
 	cat $(SQL_PARTS) > $@
@@ -54,4 +87,5 @@ bench:
 demo:
 	@demo/run
 
+.PHONY: install-relay uninstall-relay clean-relay no-relay
 .PHONY: print-script test fuzz lint format bench demo

@@ -695,6 +695,542 @@ COMMENT ON TABLE cdp.destination_member IS
 SELECT pg_extension_config_dump('cdp.destination', '');
 SELECT pg_extension_config_dump('cdp.destination_id_seq', '');
 SELECT pg_extension_config_dump('cdp.destination_member', '');
+-- delivery.sql: what cdp-relay delivers to, and what became of every row. The relay writes most of it (src/relay/README.md).
+
+CREATE TABLE cdp.connector (
+    name        text COLLATE "C" PRIMARY KEY,
+    description text,
+    endpoint    text,
+    method      text,
+    url         text,
+    headers     jsonb,
+    auth        jsonb,
+    options     jsonb,
+    batch_size  int CHECK (batch_size > 0),
+    rate_limit  double precision CHECK (rate_limit > 0),
+    repeats     boolean,
+    require     jsonb,
+    before      jsonb,
+    body        jsonb,
+    after       jsonb,
+    deletes     jsonb,
+    success     jsonb,
+    retry       jsonb,
+    refuse      jsonb,
+    shipped     boolean NOT NULL DEFAULT false
+);
+COMMENT ON TABLE cdp.connector IS
+    'How each network is spoken to over HTTP, as data: put in rows of your own. The format: docs/connectors.md.';
+COMMENT ON COLUMN cdp.connector.endpoint IS 'The network''s address, where cdp.set_delivery names no other.';
+COMMENT ON COLUMN cdp.connector.method IS 'Of the request: POST unless it says otherwise.';
+COMMENT ON COLUMN cdp.connector.url IS 'Where to, as a template.';
+COMMENT ON COLUMN cdp.connector.headers IS 'An object: header → template.';
+COMMENT ON COLUMN cdp.connector.auth IS
+    'How the request proves whom it is from. Secrets stand in the relay''s environment, here only the names of their variables.';
+COMMENT ON COLUMN cdp.connector.options IS 'Options that cdp.set_delivery may give, with their defaults.';
+COMMENT ON COLUMN cdp.connector.batch_size IS 'The most rows in a request.';
+COMMENT ON COLUMN cdp.connector.rate_limit IS 'The most requests a second. NULL: no limit.';
+COMMENT ON COLUMN cdp.connector.repeats IS 'Whether a key may stand twice in a request.';
+COMMENT ON COLUMN cdp.connector.require IS 'What a row must have to be sent at all; without it, it is refused without a request.';
+COMMENT ON COLUMN cdp.connector.before IS 'Requests that go before that of the batch.';
+COMMENT ON COLUMN cdp.connector.body IS 'The body, as a template over the rows.';
+COMMENT ON COLUMN cdp.connector.after IS 'Requests that follow that of the batch.';
+COMMENT ON COLUMN cdp.connector.deletes IS 'What is different for rows that left.';
+COMMENT ON COLUMN cdp.connector.success IS 'Which answers mean that a row was taken.';
+COMMENT ON COLUMN cdp.connector.retry IS 'Which answers mean: later, unchanged.';
+COMMENT ON COLUMN cdp.connector.refuse IS 'Which answers mean that a row will never be taken as it is.';
+COMMENT ON COLUMN cdp.connector.shipped IS 'Comes with the extension; not dumped.';
+
+CREATE TABLE cdp.delivery_target (
+    destination   text COLLATE "C" PRIMARY KEY,
+    connector     text NOT NULL,
+    endpoint      text,
+    secret_env    text,
+    options       jsonb NOT NULL DEFAULT '{}',
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    generation    bigint NOT NULL DEFAULT hashtextextended(gen_random_uuid()::text, 0),
+    started       boolean NOT NULL DEFAULT false,
+    last_error    text,
+    last_error_at timestamptz
+);
+COMMENT ON TABLE cdp.delivery_target IS
+    'The destinations that cdp-relay delivers, as cdp.set_delivery says. Rows change by that function and cdp.remove_delivery.';
+COMMENT ON COLUMN cdp.delivery_target.secret_env IS 'The environment variable of the relay that holds the secret; never the secret.';
+COMMENT ON COLUMN cdp.delivery_target.generation IS
+    'Another number after every change: a relay that has not seen it yet writes nothing more.';
+COMMENT ON COLUMN cdp.delivery_target.started IS
+    'Whether the relay''s replication slot is there and everything from before it is in cdp.delivery as wanted.';
+COMMENT ON COLUMN cdp.delivery_target.last_error IS 'Why nothing could be delivered when that was last tried; NULL: it is well.';
+
+CREATE TABLE cdp.delivery (
+    destination  text COLLATE "C" NOT NULL,
+    key          text COLLATE "C" NOT NULL,
+    status       text NOT NULL CHECK (status IN ('pending', 'delivered', 'refused', 'removed')),
+    wanted_lsn   pg_lsn NOT NULL,
+    wanted_at    timestamptz NOT NULL DEFAULT now(),
+    wanted       uuid,
+    held         uuid,
+    refused      uuid,
+    sent_at      timestamptz,
+    answered_at  timestamptz,
+    answered_lsn pg_lsn,
+    http_status  int,
+    reason       text,
+    PRIMARY KEY (destination, key)
+) WITH (fillfactor = 80);
+-- What is to be sent, and what is of no use any more once the slot has passed it.
+CREATE INDEX delivery_open ON cdp.delivery (destination, key) WHERE status IN ('pending', 'removed');
+CREATE INDEX delivery_refused ON cdp.delivery (destination) WHERE status = 'refused';
+COMMENT ON TABLE cdp.delivery IS
+    'Per destination and key the last change that was wanted, and what the destination answered. The relay writes a row when it has an answer; or sooner, as pending, what waits in the table instead of the write-ahead log: the rows from before delivery began, of a resync, of a destination that fell too far behind. cdp.delivery_report counts by the rows of the destination''s table.';
+COMMENT ON COLUMN cdp.delivery.status IS
+    'Of the change at wanted_lsn. removed: the destination has confirmed that the row is gone; such a row goes by itself.';
+COMMENT ON COLUMN cdp.delivery.wanted_lsn IS 'Where in the write-ahead log the change stands, or where the log was when it was found wanting.';
+COMMENT ON COLUMN cdp.delivery.wanted IS
+    'Of what is pending, which row it was when it was found wanting, as in held. NULL: a removal, or not known.';
+COMMENT ON COLUMN cdp.delivery.held IS 'Which row the destination holds: the hash that cdp.delivery_rows gives it. NULL: none.';
+COMMENT ON COLUMN cdp.delivery.refused IS 'Which row it refused, likewise; NULL: a removal.';
+COMMENT ON COLUMN cdp.delivery.answered_lsn IS 'Which change the last answer is to.';
+
+CREATE TABLE cdp.delivery_failure (
+    destination text COLLATE "C" NOT NULL,
+    key         text COLLATE "C" NOT NULL,
+    lsn         pg_lsn NOT NULL,
+    id          text NOT NULL,
+    type        text NOT NULL,
+    "row"       jsonb,
+    http_status int,
+    reason      text,
+    failed_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (destination, key)
+);
+COMMENT ON TABLE cdp.delivery_failure IS
+    'What destinations refused, whole, with their answer: until cdp.retry_deliveries sends it again, or a later change of the same row takes its place.';
+COMMENT ON COLUMN cdp.delivery_failure.id IS 'The idempotency key that it was sent with.';
+COMMENT ON COLUMN cdp.delivery_failure.type IS 'insert, update or delete.';
+
+SELECT pg_extension_config_dump('cdp.connector', 'WHERE NOT shipped');
+SELECT pg_extension_config_dump('cdp.delivery_target', '');
+SELECT pg_extension_config_dump('cdp.delivery', '');
+SELECT pg_extension_config_dump('cdp.delivery_failure', '');
+-- connectors.sql: the networks that cdp-relay knows. The format of a row, the pages of the networks' documentation that
+-- each follows, and how each was tried: docs/connectors.md.
+
+INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::cdp.connector, $json$ {
+    "name": "webhook", "shipped": true,
+    "description": "Any HTTP receiver, signed as Standard Webhooks says.",
+    "batch_size": 1,
+    "repeats": true,
+    "options": {"batch": {"max": 1000, "about": "An array of up to so many changes instead of one change."}},
+    "headers": {
+        "webhook-id": "{{ batch_id }}",
+        "webhook-timestamp": "{{ now }}",
+        "webhook-signature": "{{ secret | sign_webhook(batch_id, now, body) }}"
+    },
+    "body": {
+        "$if": "{{ options.batch }}",
+        "$then": {"$changes": {
+            "type": "{{ type }}", "destination": "{{ destination }}", "key": "{{ key }}", "row": "{{ row }}", "id": "{{ id }}"}},
+        "$else": {
+            "type": "{{ type }}", "destination": "{{ destination }}", "key": "{{ key }}", "row": "{{ row }}", "id": "{{ id }}"}
+    },
+    "retry": {"status": [401, 403, 404, 405, 407, 408, 410, 425, 429, "1xx", "3xx", "5xx"]}
+} $json$);
+
+INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::cdp.connector, $json$ {
+    "name": "hubspot", "shipped": true,
+    "description": "HubSpot contacts: upsert by a unique property, archive.",
+    "endpoint": "https://api.hubapi.com",
+    "url": "{{ endpoint }}/crm/v3/objects/{{ options.object }}/batch/upsert",
+    "auth": {"type": "bearer", "secret_env": "CDP_HUBSPOT_TOKEN"},
+    "batch_size": 100,
+    "rate_limit": 10,
+    "options": {
+        "object": {"default": "contacts", "about": "The kind of record."},
+        "id_property": {"default": "email", "about": "The unique property that the destination's key is."}
+    },
+    "body": {"inputs": {"$changes": {
+        "idProperty": "{{ options.id_property }}",
+        "id": "{{ key }}",
+        "objectWriteTraceId": "{{ id }}",
+        "properties": {"$fields": {"value": "{{ value | iso_time | join(';') | default('') }}"}}
+    }}},
+    "success": {"errors": [{
+        "in": "{{ answer.errors }}",
+        "keys": "{{ item.context.objectWriteTraceId }}", "as": "{{ id }}",
+        "where": "{{ item.context.objectWriteTraceId }}",
+        "reason": "{{ item.category }}: {{ item.message }}"
+    }, {
+        "in": "{{ answer.errors }}",
+        "keys": "{{ item.context.ids | default(item.context.id) }}",
+        "where": "{{ all(status | is(207), not(item.context.objectWriteTraceId)) }}",
+        "reason": "{{ item.category }}: {{ item.message }}"
+    }]},
+    "retry": {"status": [401, 403, 404, 408, 423, 429, 477, "1xx", "3xx", "5xx"]},
+    "refuse": {"reason": "{{ answer.category }}: {{ answer.message }}"},
+    "deletes": {
+        "before": [{
+            "url": "{{ endpoint }}/crm/v3/objects/{{ options.object }}/batch/read",
+            "body": {
+                "idProperty": "{{ options.id_property }}",
+                "properties": ["{{ options.id_property }}"],
+                "inputs": {"$changes": {"id": "{{ key }}"}}
+            }
+        }],
+        "url": "{{ endpoint }}/crm/v3/objects/{{ options.object }}/batch/archive",
+        "when": "{{ answers[0].results }}",
+        "body": {"inputs": {"$each": "{{ answers[0].results }}", "$give": {"id": "{{ item.id }}"}}},
+        "success": {}
+    }
+} $json$);
+
+INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::cdp.connector, $json$ {
+    "name": "salesforce", "shipped": true,
+    "description": "Salesforce records of one kind: upsert by an external id, delete.",
+    "method": "PATCH",
+    "url": "{{ endpoint }}/services/data/{{ options.version }}/composite/sobjects/{{ options.object }}/{{ options.external_id }}",
+    "auth": {"type": "oauth2", "grant": "client_credentials", "token_url": "{{ endpoint }}/services/oauth2/token",
+             "secret_env": "CDP_SALESFORCE_SECRET"},
+    "batch_size": 200,
+    "options": {
+        "version": {"default": "v60.0", "about": "Of the API."},
+        "object": {"default": "Contact", "about": "The kind of record."},
+        "external_id": {"required": true, "about": "The field, marked as an external id, that the destination's key is."}
+    },
+    "body": {"allOrNone": false, "records": {"$changes": {"$merge": [
+        {"$fields": {"value": "{{ value | iso_time }}", "nulls": true}},
+        {"attributes": {"type": "{{ options.object }}"}, "{{ options.external_id }}": "{{ key }}"}
+    ]}}},
+    "success": {"when": "{{ answer | size | is(count) }}", "errors": [{
+        "in": "{{ answer }}",
+        "where": "{{ item.success | is(false) }}",
+        "position": "{{ index }}",
+        "reason": "{{ item.errors[*].statusCode | join }}: {{ item.errors[*].message | join }}",
+        "retry": "{{ item.errors[0].statusCode | in('UNABLE_TO_LOCK_ROW', 'REQUEST_LIMIT_EXCEEDED', 'SERVER_UNAVAILABLE', 'REQUEST_RUNNING_TOO_LONG', 'UNKNOWN_EXCEPTION') }}"
+    }]},
+    "retry": {"status": [401, 403, 404, 408, 414, 420, 429, 431, "1xx", "3xx", "5xx"]},
+    "refuse": {"reason": "{{ answer[0].errorCode }}: {{ answer[0].message }}"},
+    "deletes": {
+        "method": "DELETE",
+        "url": "{{ endpoint }}/services/data/{{ options.version }}/sobjects/{{ options.object }}/{{ options.external_id }}/{{ key }}",
+        "batch_size": 1,
+        "body": null,
+        "success": {"status": ["2xx", 404]}
+    }
+} $json$);
+
+INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::cdp.connector, $json$ {
+    "name": "mailchimp", "shipped": true,
+    "description": "The members of a Mailchimp audience: add or update, archive. The key is the e-mail address.",
+    "url": "{{ endpoint }}/3.0/lists/{{ options.list_id }}?skip_merge_validation=true",
+    "auth": {"type": "basic", "user": "cdp", "secret_env": "CDP_MAILCHIMP_KEY"},
+    "batch_size": 500,
+    "options": {
+        "list_id": {"required": true, "about": "The audience."},
+        "status": {"default": "subscribed", "about": "What members become: subscribed, pending, unsubscribed, transactional."}
+    },
+    "require": {"the key is no e-mail address": "{{ key | email }}"},
+    "body": {
+        "update_existing": true,
+        "members": {"$changes": {
+            "email_address": "{{ key | email }}",
+            "status": "{{ options.status }}",
+            "merge_fields": {"$fields": {"value": "{{ value | iso_time | join | default('') }}"}}
+        }}
+    },
+    "success": {"errors": [{
+        "in": "{{ answer.errors }}",
+        "keys": "{{ item.email_address | lower }}", "as": "{{ key | email }}",
+        "reason": "{{ item.error_code | default('error') }}: {{ item.error }}{{ item.field_message | default('') }}"
+    }]},
+    "retry": {"status": [401, 403, 404, 405, 408, 429, "1xx", "3xx", "5xx"]},
+    "refuse": {"reason": "{{ answer.title }}: {{ answer.detail }}"},
+    "deletes": {
+        "method": "DELETE",
+        "url": "{{ endpoint }}/3.0/lists/{{ options.list_id }}/members/{{ key | email | md5 }}",
+        "batch_size": 1,
+        "body": null,
+        "success": {"status": ["2xx", 404]}
+    }
+} $json$);
+
+INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::cdp.connector, $json$ {
+    "name": "klaviyo", "shipped": true,
+    "description": "Klaviyo profiles: bulk import, into a list if one is named; those who leave are taken off the list.",
+    "endpoint": "https://a.klaviyo.com",
+    "url": "{{ endpoint }}/api/profile-bulk-import-jobs",
+    "headers": {
+        "Authorization": "Klaviyo-API-Key {{ secret }}",
+        "revision": "{{ options.revision }}",
+        "Content-Type": "application/vnd.api+json",
+        "Accept": "application/vnd.api+json"
+    },
+    "auth": {"secret_env": "CDP_KLAVIYO_KEY"},
+    "batch_size": 1000,
+    "rate_limit": 2.5,
+    "options": {
+        "revision": {"default": "2026-07-15", "about": "Of the API."},
+        "identifier": {"default": "email", "about": "What the destination's key is: email, phone_number or external_id."},
+        "list_id": {"about": "The list that the profiles are put into, and taken off."}
+    },
+    "body": {"data": {
+        "type": "profile-bulk-import-job",
+        "attributes": {"profiles": {"data": {"$changes": {
+            "type": "profile",
+            "attributes": {"$merge": [
+                {"$fields": {"only": ["email", "phone_number", "external_id", "first_name", "last_name", "organization", "locale", "title", "image", "location"], "nulls": true}},
+                {"properties": {"$fields": {"except": ["email", "phone_number", "external_id", "first_name", "last_name", "organization", "locale", "title", "image", "location"], "value": "{{ value | iso_time }}", "nulls": true}}},
+                {"{{ options.identifier }}": "{{ key }}"}
+            ]}
+        }}}},
+        "relationships": {"$if": "{{ options.list_id }}", "$then": {"lists": {"data": [{"type": "list", "id": "{{ options.list_id }}"}]}}}
+    }},
+    "success": {"errors": [{
+        "in": "{{ answer.errors }}",
+        "position": "{{ item.source.pointer | after('/data/attributes/profiles/data/') | integer }}",
+        "reason": "{{ item.code }}: {{ item.detail }}"
+    }]},
+    "retry": {"status": [401, 403, 404, 408, 429, "1xx", "3xx", "5xx"]},
+    "refuse": {"reason": "{{ answer.errors[0].code }}: {{ answer.errors[0].detail }}"},
+    "deletes": {
+        "before": [{
+            "method": "GET",
+            "when": "{{ options.list_id }}",
+            "url": "{{ endpoint }}/api/profiles?fields%5Bprofile%5D={{ options.identifier }}&page%5Bsize%5D=100&filter={{ concat('any(', options.identifier, ',', json(keys), ')') }}"
+        }],
+        "method": "DELETE",
+        "when": "{{ answers[0].data }}",
+        "url": "{{ endpoint }}/api/lists/{{ options.list_id }}/relationships/profiles",
+        "batch_size": 50,
+        "body": {"data": {"$each": "{{ answers[0].data }}", "$give": {"type": "profile", "id": "{{ item.id }}"}}},
+        "success": {}
+    }
+} $json$);
+
+INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::cdp.connector, $json$ {
+    "name": "braze", "shipped": true,
+    "description": "Braze users: attributes by external id, deletion of the user.",
+    "url": "{{ endpoint }}/users/track",
+    "auth": {"type": "bearer", "secret_env": "CDP_BRAZE_KEY"},
+    "batch_size": 75,
+    "body": {"attributes": {"$changes": {"$merge": [
+        {"$fields": {"value": "{{ value | iso_time }}", "nulls": true}},
+        {"external_id": "{{ key }}"}
+    ]}}},
+    "success": {"when": "{{ answer.message | is('success') }}", "errors": [{
+        "in": "{{ answer.errors }}",
+        "position": "{{ if(item.input_array | default('attributes') | is('attributes'), item.index, null) }}",
+        "reason": "{{ item.type | default(item.message) | default(item) }}"
+    }]},
+    "retry": {
+        "status": [401, 403, 404, 408, 429, "1xx", "3xx", "5xx"],
+        "after": "{{ headers['x-ratelimit-reset'] | integer | seconds_until }}"
+    },
+    "refuse": {"reason": "{{ answer.message }}"},
+    "deletes": {
+        "url": "{{ endpoint }}/users/delete",
+        "batch_size": 50,
+        "body": {"external_ids": {"$changes": "{{ key }}"}},
+        "success": {"when": "{{ answer.deleted | default(answer.message) }}"}
+    }
+} $json$);
+
+INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::cdp.connector, $json$ {
+    "name": "google_customer_match", "shipped": true,
+    "description": "A customer list of Google Ads: an offline user data job a batch, hashed.",
+    "endpoint": "https://googleads.googleapis.com",
+    "auth": {"type": "oauth2", "grant": "refresh_token", "token_url": "{{ options.token_url }}", "secret_env": "CDP_GOOGLE_SECRET"},
+    "headers": {
+        "developer-token": "{{ secret.developer_token }}",
+        "login-customer-id": "{{ options.login_customer_id | text }}"
+    },
+    "batch_size": 10000,
+    "options": {
+        "customer_id": {"required": true, "about": "The account, digits only."},
+        "user_list_id": {"required": true, "about": "The customer list."},
+        "login_customer_id": {"about": "The manager account that lets in, if one does."},
+        "version": {"default": "v25", "about": "Of the API."},
+        "region": {"about": "Where phone numbers without a country code are from (GB)."},
+        "ad_user_data": {"default": "GRANTED", "about": "The consent that goes with who enters."},
+        "ad_personalization": {"default": "GRANTED", "about": "The consent that goes with who enters."},
+        "token_url": {"default": "https://oauth2.googleapis.com/token", "about": "Where access tokens come from."}
+    },
+    "require": {"nothing that Google knows people by": "{{ any(field('email') | email, field('phone') | e164(options.region | default('')), field('third_party_user_id'), all(field('first_name'), field('last_name'), field('country') | country, field('postal_code'))) }}"},
+    "before": [{
+        "url": "{{ endpoint }}/{{ options.version }}/customers/{{ options.customer_id }}/offlineUserDataJobs:create",
+        "body": {"job": {
+            "type": "CUSTOMER_MATCH_USER_LIST",
+            "customerMatchUserListMetadata": {
+                "userList": "customers/{{ options.customer_id }}/userLists/{{ options.user_list_id }}",
+                "consent": {"adUserData": "{{ options.ad_user_data }}", "adPersonalization": "{{ options.ad_personalization }}"}
+            }
+        }}
+    }],
+    "url": "{{ endpoint }}/{{ options.version }}/customers/{{ options.customer_id }}/offlineUserDataJobs/{{ answers[0].resourceName | after('/offlineUserDataJobs/') }}:addOperations",
+    "body": {"enablePartialFailure": true, "operations": {"$changes": {"create": {"userIdentifiers": [
+        {"hashedEmail": "{{ field('email') | email | gmail | sha256 }}"},
+        {"hashedPhoneNumber": "{{ field('phone') | e164(options.region | default('')) | sha256 }}"},
+        {"addressInfo": {"$all": {
+            "hashedFirstName": "{{ field('first_name') | trim | lower | unless_empty | sha256 }}",
+            "hashedLastName": "{{ field('last_name') | trim | lower | unless_empty | sha256 }}",
+            "countryCode": "{{ field('country') | country | upper }}",
+            "postalCode": "{{ field('postal_code') | trim | unless_empty }}"
+        }}},
+        {"thirdPartyUserId": "{{ field('third_party_user_id') | text }}"}
+    ]}}}},
+    "after": [{
+        "url": "{{ endpoint }}/{{ options.version }}/customers/{{ options.customer_id }}/offlineUserDataJobs/{{ answers[0].resourceName | after('/offlineUserDataJobs/') }}:run",
+        "body": {}
+    }],
+    "success": {"errors": [{
+        "in": "{{ answer.partialFailureError.details[*].errors[*] }}",
+        "position": "{{ item.location.fieldPathElements[0].index }}",
+        "reason": "{{ item.errorCode | json }}: {{ item.message }}"
+    }, {
+        "in": "{{ answer.error.details[*].errors[*] }}",
+        "position": "{{ item.location.fieldPathElements[0].index }}",
+        "reason": "{{ item.errorCode | json }}: {{ item.message }}"
+    }]},
+    "retry": {
+        "status": [401, 403, 404, 408, 409, 429, "1xx", "3xx", "5xx"],
+        "when": "{{ answer.error.details[*].errors[*].errorCode.databaseError | contains('CONCURRENT_MODIFICATION') }}",
+        "after": "{{ answer.error.details[*].errors[*].details.quotaErrorDetails.retryDelay | first | integer }}"
+    },
+    "refuse": {"reason": "{{ answer.error.status }}: {{ answer.error.details[*].errors[*].message | join | unless_empty | default(answer.error.message) }}"},
+    "deletes": {
+        "before": [{
+            "url": "{{ endpoint }}/{{ options.version }}/customers/{{ options.customer_id }}/offlineUserDataJobs:create",
+            "body": {"job": {
+                "type": "CUSTOMER_MATCH_USER_LIST",
+                "customerMatchUserListMetadata": {"userList": "customers/{{ options.customer_id }}/userLists/{{ options.user_list_id }}"}
+            }}
+        }],
+        "body": {"enablePartialFailure": true, "operations": {"$changes": {"remove": {"userIdentifiers": [
+            {"hashedEmail": "{{ field('email') | email | gmail | sha256 }}"},
+            {"hashedPhoneNumber": "{{ field('phone') | e164(options.region | default('')) | sha256 }}"},
+            {"addressInfo": {"$all": {
+                "hashedFirstName": "{{ field('first_name') | trim | lower | unless_empty | sha256 }}",
+                "hashedLastName": "{{ field('last_name') | trim | lower | unless_empty | sha256 }}",
+                "countryCode": "{{ field('country') | country | upper }}",
+                "postalCode": "{{ field('postal_code') | trim | unless_empty }}"
+            }}},
+            {"thirdPartyUserId": "{{ field('third_party_user_id') | text }}"}
+        ]}}}}
+    }
+} $json$);
+
+INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::cdp.connector, $json$ {
+    "name": "google_data_manager", "shipped": true,
+    "description": "A customer list of Google Ads through the Data Manager API: a request a batch, hashed.",
+    "endpoint": "https://datamanager.googleapis.com",
+    "url": "{{ endpoint }}/v1/audienceMembers:ingest",
+    "auth": {"type": "oauth2", "grant": "refresh_token", "token_url": "{{ options.token_url }}", "secret_env": "CDP_GOOGLE_SECRET"},
+    "batch_size": 10000,
+    "options": {
+        "account_type": {"default": "GOOGLE_ADS", "about": "Of the account."},
+        "customer_id": {"required": true, "about": "The account, digits only."},
+        "user_list_id": {"required": true, "about": "The customer list."},
+        "region": {"about": "Where phone numbers without a country code are from (GB)."},
+        "ad_user_data": {"default": "CONSENT_GRANTED", "about": "The consent that goes with who enters."},
+        "ad_personalization": {"default": "CONSENT_GRANTED", "about": "The consent that goes with who enters."},
+        "token_url": {"default": "https://oauth2.googleapis.com/token", "about": "Where access tokens come from."}
+    },
+    "require": {"nothing that Google knows people by": "{{ any(field('email') | email, field('phone') | e164(options.region | default('')), all(field('first_name'), field('last_name'), field('country') | country, field('postal_code'))) }}"},
+    "body": {
+        "destinations": [{
+            "operatingAccount": {"accountType": "{{ options.account_type }}", "accountId": "{{ options.customer_id | text }}"},
+            "productDestinationId": "{{ options.user_list_id | text }}"
+        }],
+        "audienceMembers": {"$changes": {"userData": {"userIdentifiers": [
+            {"emailAddress": "{{ field('email') | email | gmail | sha256 }}"},
+            {"phoneNumber": "{{ field('phone') | e164(options.region | default('')) | sha256 }}"},
+            {"address": {"$all": {
+                "givenName": "{{ field('first_name') | trim | lower | unless_empty | sha256 }}",
+                "familyName": "{{ field('last_name') | trim | lower | unless_empty | sha256 }}",
+                "regionCode": "{{ field('country') | country | upper }}",
+                "postalCode": "{{ field('postal_code') | trim | unless_empty }}"
+            }}}
+        ]}}},
+        "consent": {"adUserData": "{{ options.ad_user_data }}", "adPersonalization": "{{ options.ad_personalization }}"},
+        "encoding": "HEX",
+        "termsOfService": {"customerMatchTermsOfServiceStatus": "ACCEPTED"}
+    },
+    "success": {"when": "{{ answer.requestId }}", "errors": [{
+        "in": "{{ answer.error.details[*].fieldViolations[*] }}",
+        "position": "{{ item.field | after('audience_members[') | default(item.field | after('audienceMembers[')) | integer }}",
+        "reason": "{{ item.reason | default('INVALID_ARGUMENT') }}: {{ item.field }} {{ item.description }}"
+    }]},
+    "retry": {
+        "status": [401, 403, 404, 408, 409, 429, "1xx", "3xx", "5xx"],
+        "after": "{{ answer.error.details[*].retryDelay | first | integer }}"
+    },
+    "refuse": {"reason": "{{ answer.error.status }}: {{ answer.error.message }}"},
+    "deletes": {
+        "url": "{{ endpoint }}/v1/audienceMembers:remove",
+        "body": {
+            "destinations": [{
+                "operatingAccount": {"accountType": "{{ options.account_type }}", "accountId": "{{ options.customer_id | text }}"},
+                "productDestinationId": "{{ options.user_list_id | text }}"
+            }],
+            "audienceMembers": {"$changes": {"userData": {"userIdentifiers": [
+                {"emailAddress": "{{ field('email') | email | gmail | sha256 }}"},
+                {"phoneNumber": "{{ field('phone') | e164(options.region | default('')) | sha256 }}"},
+                {"address": {"$all": {
+                    "givenName": "{{ field('first_name') | trim | lower | unless_empty | sha256 }}",
+                    "familyName": "{{ field('last_name') | trim | lower | unless_empty | sha256 }}",
+                    "regionCode": "{{ field('country') | country | upper }}",
+                    "postalCode": "{{ field('postal_code') | trim | unless_empty }}"
+                }}}
+            ]}}},
+            "encoding": "HEX"
+        }
+    }
+} $json$);
+
+INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::cdp.connector, $json$ {
+    "name": "meta_custom_audiences", "shipped": true,
+    "description": "A customer file audience of Meta: add, remove, hashed.",
+    "endpoint": "https://graph.facebook.com",
+    "url": "{{ endpoint }}/{{ options.version }}/{{ options.audience_id }}/users",
+    "auth": {"type": "bearer", "secret_env": "CDP_META_TOKEN"},
+    "batch_size": 10000,
+    "options": {
+        "audience_id": {"required": true, "about": "The audience."},
+        "version": {"default": "v25.0", "about": "Of the Graph API."},
+        "region": {"about": "Where phone numbers without a country code are from (GB)."}
+    },
+    "require": {"nothing that Meta knows people by": "{{ any(field('email') | email, field('phone') | e164(options.region | default('')), field('extern_id'), all(field('first_name') | name, field('last_name') | name)) }}"},
+    "body": {"payload": {
+        "schema": ["EMAIL", "PHONE", "FN", "LN", "CT", "ST", "ZIP", "COUNTRY", "GEN", "DOBY", "DOBM", "DOBD", "EXTERN_ID"],
+        "data": {"$changes": [
+            "{{ field('email') | email | sha256 | default('') }}",
+            "{{ field('phone') | e164(options.region | default('')) | digits | sha256 | default('') }}",
+            "{{ field('first_name') | name | sha256 | default('') }}",
+            "{{ field('last_name') | name | sha256 | default('') }}",
+            "{{ field('city') | place | sha256 | default('') }}",
+            "{{ field('state') | place | sha256 | default('') }}",
+            "{{ field('postal_code') | postal_code | sha256 | default('') }}",
+            "{{ field('country') | country | sha256 | default('') }}",
+            "{{ field('gender') | gender | sha256 | default('') }}",
+            "{{ field('birth_date') | year | sha256 | default('') }}",
+            "{{ field('birth_date') | month | sha256 | default('') }}",
+            "{{ field('birth_date') | day | sha256 | default('') }}",
+            "{{ field('extern_id') | text | default('') }}"
+        ]}
+    }},
+    "success": {"when": "{{ answer.num_received | above(0) }}", "errors": [{
+        "in": "{{ list(answer) }}",
+        "where": "{{ item.num_invalid_entries | above(0) }}",
+        "reason": "Meta takes {{ item.num_invalid_entries }} of {{ count }} rows as invalid: {{ item.invalid_entry_samples | json | beginning(200) }}"
+    }]},
+    "retry": {
+        "status": [401, 403, 404, 408, 429, "1xx", "3xx", "5xx"],
+        "when": "{{ any(answer.error.is_transient, answer.error.code | in(1, 2, 4, 10, 17, 32, 102, 190, 200, 294, 341, 368, 613, 80000, 80003, 80004, 80014)) }}",
+        "after": "{{ parse_json(headers['x-business-use-case-usage'])[*][*].estimated_time_to_regain_access | max | times(60) }}"
+    },
+    "refuse": {"reason": "{{ answer.error.code }}: {{ answer.error.error_user_msg | default(answer.error.message) }}"},
+    "deletes": {"method": "DELETE"}
+} $json$);
 -- govern.sql: who sees what of a person, and how a dump comes back.
 
 -- What is personal ----------------------------------------------------------------------------------------------
@@ -1111,6 +1647,474 @@ COMMENT ON FUNCTION cdp.drop_destinations_first() IS
 REVOKE ALL ON FUNCTION cdp.drop_destinations_first() FROM PUBLIC;
 CREATE EVENT TRIGGER cdp_drop_destinations_first ON ddl_command_start WHEN TAG IN ('DROP EXTENSION')
     EXECUTE FUNCTION cdp.drop_destinations_first();
+-- delivery_doors.sql: giving destinations to cdp-relay, what became of their rows, and putting that right.
+
+CREATE FUNCTION cdp.delivery_slot(destination text) RETURNS text
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    -- The names of slots are the cluster's: a second database with a destination of that name has another.
+    WITH names AS (
+        SELECT left('cdp_relay_' || regexp_replace(lower(destination), '[^a-z0-9_]', '_', 'g'), 52)
+               || CASE WHEN destination ~ '^[a-z0-9_]{1,42}$' THEN '' ELSE '_' || left(md5(destination), 10) END AS plain,
+               'cdp_relay_' || left(md5(destination), 12) || '_' || d.oid AS own
+        FROM pg_database d WHERE d.datname = current_database()
+    )
+    SELECT CASE WHEN EXISTS (SELECT FROM pg_replication_slots s WHERE s.slot_name = n.own)
+                  OR EXISTS (SELECT FROM pg_replication_slots s WHERE s.slot_name = n.plain AND s.database IS DISTINCT FROM current_database())
+                THEN n.own ELSE n.plain END
+    FROM names n
+$$;
+COMMENT ON FUNCTION cdp.delivery_slot(text) IS 'The replication slot that cdp-relay reads a destination''s changes from.';
+
+CREATE FUNCTION cdp.drop_delivery_slot(destination text) RETURNS void
+    LANGUAGE sql VOLATILE STRICT SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT pg_drop_replication_slot(s.slot_name) FROM pg_replication_slots s
+    WHERE s.slot_name = cdp.delivery_slot(destination) AND s.database = current_database() AND NOT s.active
+$$;
+COMMENT ON FUNCTION cdp.drop_delivery_slot(text) IS
+    'Internal: drops the slot, unless a relay holds it; that drops it by itself when it sees that the delivery is gone.';
+
+CREATE FUNCTION cdp.set_delivery(destination text, connector text, endpoint text DEFAULT NULL,
+                                 secret_env text DEFAULT NULL, options jsonb DEFAULT '{}') RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM cdp.lock_pipeline();
+    IF NOT EXISTS (SELECT FROM cdp.destination d WHERE d.name = set_delivery.destination) THEN
+        RAISE EXCEPTION 'destination "%" does not exist', coalesce(destination, 'NULL') USING ERRCODE = 'undefined_object',
+            HINT = 'Create it with cdp.create_destination.';
+    END IF;
+    IF NOT EXISTS (SELECT FROM cdp.connector c WHERE c.name = set_delivery.connector) THEN
+        RAISE EXCEPTION 'connector "%" does not exist', coalesce(connector, 'NULL') USING ERRCODE = 'undefined_object',
+            HINT = 'SELECT name FROM cdp.connector lists them; put in rows of your own.';
+    END IF;
+    IF endpoint !~* '^https?://[^[:space:]]+$' THEN
+        RAISE EXCEPTION 'endpoint "%" is no URL of http or https', endpoint USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF secret_env !~ '^[A-Za-z_][A-Za-z0-9_]*$' THEN
+        RAISE EXCEPTION 'secret_env is no name of an environment variable' USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'Name the variable in cdp-relay''s environment that holds the secret. The secret itself must not be in the database.';
+    END IF;
+    IF jsonb_typeof(options) IS DISTINCT FROM 'object' THEN
+        RAISE EXCEPTION 'options must be a JSON object' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    -- Another connector or endpoint is another place, which holds nothing of what was sent to this one.
+    IF EXISTS (SELECT FROM cdp.delivery_target t WHERE t.destination = set_delivery.destination
+               AND (t.connector, t.endpoint) IS DISTINCT FROM (set_delivery.connector, set_delivery.endpoint)) THEN
+        DELETE FROM cdp.delivery_target t WHERE t.destination = set_delivery.destination;
+        DELETE FROM cdp.delivery d WHERE d.destination = set_delivery.destination;
+        DELETE FROM cdp.delivery_failure f WHERE f.destination = set_delivery.destination;
+    END IF;
+    INSERT INTO cdp.delivery_target AS t (destination, connector, endpoint, secret_env, options)
+    VALUES (set_delivery.destination, set_delivery.connector, set_delivery.endpoint, set_delivery.secret_env, set_delivery.options)
+    ON CONFLICT ON CONSTRAINT delivery_target_pkey DO UPDATE
+        SET secret_env = EXCLUDED.secret_env, options = EXCLUDED.options, generation = EXCLUDED.generation,
+            last_error = NULL, last_error_at = NULL;
+END $$;
+COMMENT ON FUNCTION cdp.set_delivery(text, text, text, text, jsonb) IS
+    'Gives a destination to cdp-relay, which sends its rows and their changes over HTTP as the connector says. secret_env names the environment variable of the relay that holds the secret. options are the connector''s, and the relay''s: in_flight, timeout, rate_limit, max_lag (docs/relay.md). Another connector or endpoint than before is sent everything anew.';
+
+CREATE FUNCTION cdp.forget_delivery(destination text) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    DELETE FROM cdp.delivery_target t WHERE t.destination = forget_delivery.destination;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    DELETE FROM cdp.delivery d WHERE d.destination = forget_delivery.destination;
+    DELETE FROM cdp.delivery_failure f WHERE f.destination = forget_delivery.destination;
+    PERFORM cdp.drop_delivery_slot(destination);
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION cdp.forget_delivery(text) IS 'Internal: cdp.remove_delivery, for a destination that may have none; whether it had.';
+
+CREATE FUNCTION cdp.remove_delivery(destination text) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM cdp.lock_pipeline();
+    IF NOT cdp.forget_delivery(destination) THEN
+        RAISE EXCEPTION 'destination "%" has no delivery', destination USING ERRCODE = 'undefined_object';
+    END IF;
+END $$;
+COMMENT ON FUNCTION cdp.remove_delivery(text) IS
+    'Takes the destination from cdp-relay again, with its replication slot and all that is known of what was delivered. What was sent stays where it is.';
+
+-- What became of the rows -----------------------------------------------------------------------------------------
+
+-- The settings are those that the relay has in its sessions: what a row is as text must not depend on who asks.
+CREATE FUNCTION cdp.delivery_rows(destination text, keys text[] DEFAULT NULL, OUT key text, OUT hash uuid) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO, MDY'
+    SET intervalstyle = 'postgres'
+    SET timezone = 'UTC'
+    SET extra_float_digits = 1
+    SET bytea_output = 'hex'
+    SET lc_monetary = 'C'
+    AS $$
+DECLARE
+    d record;
+    columns text;
+BEGIN
+    SELECT t.table_name, t.key, CASE t.key WHEN 'profile_id' THEN 'bigint' ELSE 'text' END AS key_type INTO STRICT d
+    FROM cdp.destination t WHERE t.name = delivery_rows.destination;
+    SELECT string_agg(format('t.%I', a.attname), ', ' ORDER BY a.attnum) INTO columns
+    FROM pg_attribute a WHERE a.attrelid = d.table_name::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
+    RETURN QUERY EXECUTE format('SELECT t.%I::text, md5(convert_to(ROW(%s)::text, ''UTF8''))::uuid FROM ONLY %s t%s',
+        d.key, columns, d.table_name, CASE WHEN keys IS NULL THEN '' ELSE format(' WHERE t.%I = ANY ($1::%s[])', d.key, d.key_type) END)
+        USING keys;
+END $$;
+COMMENT ON FUNCTION cdp.delivery_rows(text, text[]) IS
+    'The rows of a destination''s table (of these keys): key, and a hash of all that cdp-relay sends.';
+
+CREATE FUNCTION cdp.count_deliveries(OUT destination text, OUT members bigint, OUT delivered bigint, OUT pending bigint,
+                                     OUT refused bigint, OUT suppressed bigint) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    FOR destination IN SELECT t.destination FROM cdp.delivery_target t ORDER BY 1 LOOP
+        SELECT count(*), count(*) FILTER (WHERE s.state = 'delivered'), count(*) FILTER (WHERE s.state = 'pending'),
+               count(*) FILTER (WHERE s.state = 'refused')
+        INTO members, delivered, pending, refused
+        FROM (SELECT CASE WHEN v.held = r.hash THEN 'delivered' WHEN v.status = 'refused' AND v.refused = r.hash THEN 'refused'
+                          ELSE 'pending' END AS state
+              FROM cdp.delivery_rows(count_deliveries.destination) r
+                   LEFT JOIN cdp.delivery v ON v.destination = count_deliveries.destination AND v.key = r.key) s;
+        suppressed := 0;
+        IF to_regprocedure('cdp.suppressed_count(text)') IS NOT NULL THEN
+            EXECUTE 'SELECT cdp.suppressed_count($1)' INTO suppressed USING destination;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION cdp.count_deliveries() IS 'Internal, for cdp.delivery_report.';
+
+CREATE VIEW cdp.delivery_report AS
+    SELECT destination, members, delivered, pending, refused, suppressed FROM cdp.count_deliveries();
+COMMENT ON VIEW cdp.delivery_report IS
+    'Per destination that cdp-relay delivers: members = delivered + pending + refused, exactly. Reads and hashes every row: some two seconds a million.';
+COMMENT ON COLUMN cdp.delivery_report.members IS 'Rows of the destination''s table.';
+COMMENT ON COLUMN cdp.delivery_report.delivered IS 'Those that the destination has confirmed as they are now.';
+COMMENT ON COLUMN cdp.delivery_report.pending IS 'Those that it has not been asked to take yet as they are now, or has not answered.';
+COMMENT ON COLUMN cdp.delivery_report.refused IS 'Those that it refused as they are now: cdp.delivery_failure.';
+COMMENT ON COLUMN cdp.delivery_report.suppressed IS 'People of the segment whom consent or a suppression keeps out of the table.';
+GRANT SELECT ON cdp.delivery_report TO cdp_marketer, cdp_analyst, cdp_pii;
+GRANT EXECUTE ON FUNCTION cdp.count_deliveries() TO cdp_marketer, cdp_analyst, cdp_pii;
+
+CREATE FUNCTION cdp.why_not_sent(destination text, type text, value text, OUT reason text, OUT detail text, OUT since timestamptz)
+    RETURNS SETOF record
+    LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    d record;
+    t record;
+    v record;
+    person bigint;
+    person_key text;
+    row_hash uuid;
+BEGIN
+    SELECT * INTO d FROM cdp.destination x WHERE x.name = why_not_sent.destination;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'destination "%" does not exist', destination USING ERRCODE = 'undefined_object';
+    END IF;
+    person := CASE WHEN type = 'profile_id' THEN (SELECT p.profile_id FROM cdp.profile p WHERE p.profile_id = value::bigint)
+                   ELSE cdp.resolve(type, value) END;
+    IF person IS NULL THEN
+        reason := 'unknown person';
+        detail := format('no profile has the %s "%s"', type, value);
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    person_key := CASE d.key WHEN 'profile_id' THEN person::text
+                             ELSE (SELECT m.key FROM cdp.destination_member m
+                                   WHERE m.destination_id = d.destination_id AND m.profile_id = person) END;
+    SELECT r.hash INTO row_hash FROM cdp.delivery_rows(d.name, ARRAY[person_key]) r;
+    SELECT * INTO v FROM cdp.delivery x WHERE x.destination = d.name AND x.key = person_key;
+    IF row_hash IS NULL THEN
+        IF d.segment IS NOT NULL AND NOT EXISTS (SELECT FROM cdp.segment_member m JOIN cdp.segment s USING (segment_id)
+                                                 WHERE s.name = d.segment AND m.profile_id = person) THEN
+            reason := 'not a member';
+            detail := format('profile %s is not in segment "%s"', person, d.segment);
+        ELSIF d.key <> 'profile_id' AND NOT EXISTS (SELECT FROM cdp.identifier i WHERE i.profile_id = person AND i.type = d.key) THEN
+            reason := 'no identifier';
+            detail := format('profile %s has no %s, which is the key of the destination', person, d.key);
+        ELSIF d.problem IS NOT NULL THEN
+            reason := 'destination stands still';
+            detail := d.problem;
+        ELSE
+            reason := 'not a member';
+            detail := format('profile %s has no row in %s', person, d.table_name);
+        END IF;
+        IF v.held IS NOT NULL THEN
+            detail := detail || CASE v.status WHEN 'refused' THEN '; its removal was refused: ' || coalesce(v.reason, '') ELSE '; its removal is pending' END;
+        END IF;
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    SELECT * INTO t FROM cdp.delivery_target x WHERE x.destination = d.name;
+    IF NOT FOUND THEN
+        reason := 'no delivery';
+        detail := format('the row is in %s, for subscribers of publication cdp_%s; cdp.set_delivery would send it', d.table_name, d.name);
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    reason := CASE WHEN v.held = row_hash THEN 'delivered' WHEN v.status = 'refused' AND v.refused = row_hash THEN 'refused'
+                   ELSE 'pending' END;
+    CASE reason
+        WHEN 'delivered' THEN
+            detail := format('answered with %s', v.http_status);
+            since := v.answered_at;
+        WHEN 'refused' THEN
+            detail := concat_ws(' ', v.http_status, v.reason);
+            since := v.answered_at;
+        ELSE
+            detail := coalesce(t.last_error, CASE WHEN t.started THEN 'on its way' ELSE 'cdp-relay has not begun to deliver this destination' END);
+            since := v.wanted_at;
+    END CASE;
+    RETURN NEXT;
+END $$;
+COMMENT ON FUNCTION cdp.why_not_sent(text, text, text) IS
+    'Whether the row of the person with that identifier (or type profile_id) has reached the destination, and if not, why: unknown person, not a member, no identifier, destination stands still, no delivery, refused, pending; or delivered.';
+
+-- Putting it right --------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION cdp.retry_deliveries(destination text) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    retried bigint;
+BEGIN
+    IF NOT EXISTS (SELECT FROM cdp.delivery_target t WHERE t.destination = retry_deliveries.destination) THEN
+        RAISE EXCEPTION 'destination "%" has no delivery', destination USING ERRCODE = 'undefined_object';
+    END IF;
+    UPDATE cdp.delivery d SET status = 'pending', wanted = d.refused
+    WHERE d.destination = retry_deliveries.destination AND d.status = 'refused';
+    GET DIAGNOSTICS retried = ROW_COUNT;
+    DELETE FROM cdp.delivery_failure f WHERE f.destination = retry_deliveries.destination;
+    RETURN retried;
+END $$;
+COMMENT ON FUNCTION cdp.retry_deliveries(text) IS
+    'Sends what the destination refused once more, as it is now and under the same idempotency keys; returns how many.';
+
+CREATE FUNCTION cdp.resync_destination(name text, everything boolean DEFAULT false) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    position_ pg_lsn;
+    differing bigint;
+BEGIN
+    -- What is wanted is what the table holds where the log stands now: nobody may be writing to it, and we must see
+    -- all that was written.
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE EXCEPTION 'cdp.resync_destination cannot run in a transaction of isolation level %', current_setting('transaction_isolation')
+            USING ERRCODE = 'active_sql_transaction';
+    END IF;
+    PERFORM cdp.lock_pipeline();
+    IF NOT EXISTS (SELECT FROM cdp.delivery_target t WHERE t.destination = resync_destination.name) THEN
+        RAISE EXCEPTION 'destination "%" has no delivery', name USING ERRCODE = 'undefined_object';
+    END IF;
+    position_ := pg_current_wal_insert_lsn() - 1::numeric;  -- the next change may stand exactly there
+
+    IF everything THEN
+        UPDATE cdp.delivery d SET held = NULL, status = 'pending'
+        FROM cdp.delivery_rows(name) r WHERE d.destination = resync_destination.name AND d.key = r.key;
+    END IF;
+    INSERT INTO cdp.delivery AS d (destination, key, status, wanted_lsn, wanted)
+    SELECT resync_destination.name, coalesce(r.key, v.key), 'pending', position_, r.hash
+    FROM cdp.delivery_rows(name) r
+         FULL JOIN (SELECT * FROM cdp.delivery x WHERE x.destination = resync_destination.name) v ON v.key = r.key
+    WHERE v.held IS DISTINCT FROM r.hash AND NOT (v.status IS NOT DISTINCT FROM 'refused' AND v.refused IS NOT DISTINCT FROM r.hash)
+    ORDER BY coalesce(r.key, v.key) COLLATE "C"
+    ON CONFLICT (destination, key) DO UPDATE
+        SET status = 'pending', wanted_lsn = EXCLUDED.wanted_lsn, wanted = EXCLUDED.wanted, wanted_at = EXCLUDED.wanted_at;
+    GET DIAGNOSTICS differing = ROW_COUNT;
+    RETURN differing;
+END $$;
+COMMENT ON FUNCTION cdp.resync_destination(text, boolean) IS
+    'Compares the destination''s table with what was delivered, and has cdp-relay send what differs (what was refused as it is now excepted: cdp.retry_deliveries); returns how many rows. everything: sends all rows again, for a destination that has lost them.';
+
+-- For the relay -----------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION cdp.start_delivery(destination text, generation bigint) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    differing bigint;
+BEGIN
+    PERFORM cdp.lock_pipeline();
+    PERFORM cdp.expect_generation(destination, generation);
+    -- Positions are those of a slot that is no more, perhaps of another cluster.
+    DELETE FROM cdp.delivery d WHERE d.destination = start_delivery.destination AND d.status = 'removed';
+    UPDATE cdp.delivery d SET answered_lsn = NULL, wanted = NULL,
+        wanted_lsn = CASE d.status WHEN 'pending' THEN pg_current_wal_insert_lsn() - 1::numeric ELSE '0/0' END
+    WHERE d.destination = start_delivery.destination;
+    differing := cdp.resync_destination(destination);
+    UPDATE cdp.delivery_target t SET started = true WHERE t.destination = start_delivery.destination;
+    RETURN differing;
+END $$;
+COMMENT ON FUNCTION cdp.start_delivery(text, bigint) IS
+    'Internal, for cdp-relay, once it has made the replication slot: what is in the table and not delivered is wanted; how many rows that is.';
+
+CREATE FUNCTION cdp.expect_generation(destination text, generation bigint) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM FROM cdp.delivery_target t
+    WHERE t.destination = expect_generation.destination AND t.generation = expect_generation.generation FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the delivery of destination "%" has been changed', destination USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+END $$;
+COMMENT ON FUNCTION cdp.expect_generation(text, bigint) IS
+    'Internal, for cdp-relay: keeps the settings of a delivery as they are until the transaction ends; an error if they are others.';
+
+CREATE FUNCTION cdp.record_answers(destination text, generation bigint, answers jsonb) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
+    SET plan_cache_mode = force_generic_plan
+    AS $$
+BEGIN
+    PERFORM cdp.expect_generation(destination, generation);
+    -- A later change that waits in this table stays pending, unless this is what it was about.
+    INSERT INTO cdp.delivery AS d (destination, key, status, wanted_lsn, held, refused, sent_at, answered_at, answered_lsn, http_status, reason)
+    SELECT record_answers.destination, a.key, a.status, a.lsn, CASE a.status WHEN 'delivered' THEN a.hash END,
+           CASE a.status WHEN 'refused' THEN a.hash END, to_timestamp(a.sent_at), now(), a.lsn, a.http_status, a.reason
+    FROM jsonb_to_recordset(answers) AS a (key text, status text, lsn pg_lsn, hash uuid, sent_at double precision, http_status int, reason text)
+    ORDER BY a.key COLLATE "C"
+    ON CONFLICT ON CONSTRAINT delivery_pkey DO UPDATE
+        SET status = CASE WHEN d.status = 'pending' AND d.wanted_lsn > EXCLUDED.wanted_lsn
+                               AND NOT (EXCLUDED.status = 'delivered' AND EXCLUDED.held IS NOT DISTINCT FROM d.wanted)
+                          THEN 'pending' ELSE EXCLUDED.status END,
+            wanted_lsn = greatest(d.wanted_lsn, EXCLUDED.wanted_lsn),
+            held = CASE EXCLUDED.status WHEN 'refused' THEN d.held ELSE EXCLUDED.held END,
+            refused = EXCLUDED.refused, sent_at = EXCLUDED.sent_at, answered_at = EXCLUDED.answered_at,
+            answered_lsn = EXCLUDED.answered_lsn, http_status = EXCLUDED.http_status, reason = EXCLUDED.reason;
+    DELETE FROM cdp.delivery_failure f USING jsonb_to_recordset(answers) AS a (key text)
+    WHERE f.destination = record_answers.destination AND f.key = a.key;
+    INSERT INTO cdp.delivery_failure (destination, key, lsn, id, type, "row", http_status, reason)
+    SELECT record_answers.destination, a.key, a.lsn, a.id, a.type, a."row", a.http_status, a.reason
+    FROM jsonb_to_recordset(answers) AS a (key text, status text, lsn pg_lsn, id text, type text, "row" jsonb, http_status int, reason text)
+    WHERE a.status = 'refused';
+END $$;
+COMMENT ON FUNCTION cdp.record_answers(text, bigint, jsonb) IS
+    'Internal, for cdp-relay: what the destination answered, each key once.';
+
+CREATE FUNCTION cdp.record_wanted(destination text, generation bigint, wanted jsonb) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
+    SET plan_cache_mode = force_generic_plan
+    AS $$
+BEGIN
+    PERFORM cdp.expect_generation(destination, generation);
+    INSERT INTO cdp.delivery AS d (destination, key, status, wanted_lsn, wanted)
+    SELECT DISTINCT ON (w.key COLLATE "C") record_wanted.destination, w.key, 'pending', w.lsn, w.hash
+    FROM jsonb_to_recordset(wanted) AS w (key text, lsn pg_lsn, hash uuid)
+    ORDER BY w.key COLLATE "C", w.lsn DESC
+    ON CONFLICT ON CONSTRAINT delivery_pkey DO UPDATE
+        SET status = 'pending', wanted_lsn = EXCLUDED.wanted_lsn, wanted = EXCLUDED.wanted, wanted_at = EXCLUDED.wanted_at
+        WHERE d.wanted_lsn < EXCLUDED.wanted_lsn;
+END $$;
+COMMENT ON FUNCTION cdp.record_wanted(text, bigint, jsonb) IS
+    'Internal, for cdp-relay: changes that will be sent from the destination''s table, so that the write-ahead log need not be kept for them.';
+
+-- A row is sent as it is when it is taken. If it is not what was wanted then, it is another change: at a position that has
+-- all of the row's changes before it and those to come behind it, since nobody can be writing to a row that we have locked.
+CREATE FUNCTION cdp.take_wanted(destination text, generation bigint, after text, most int,
+                                OUT key text, OUT lsn pg_lsn, OUT held boolean, OUT taken boolean, OUT fields jsonb) RETURNS SETOF record
+    LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO, MDY'
+    SET intervalstyle = 'postgres'
+    SET timezone = 'UTC'
+    SET extra_float_digits = 1
+    SET bytea_output = 'hex'
+    SET lc_monetary = 'C'
+    SET enable_seqscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
+    SET plan_cache_mode = force_generic_plan
+    AS $$
+DECLARE
+    d record;
+    columns text;
+    texts text;
+    keys text[];
+    present jsonb;
+    found_fields jsonb;
+    found_hashes jsonb;
+    position_ pg_lsn;
+BEGIN
+    PERFORM cdp.expect_generation(destination, generation);
+    keys := ARRAY(SELECT v.key FROM cdp.delivery v WHERE v.destination = take_wanted.destination AND v.status = 'pending'
+                  AND v.key > after COLLATE "C" ORDER BY v.key LIMIT most);
+    SELECT t.table_name, t.key, CASE t.key WHEN 'profile_id' THEN 'bigint' ELSE 'text' END AS key_type INTO STRICT d
+    FROM cdp.destination t WHERE t.name = take_wanted.destination;
+    SELECT string_agg(format('t.%I', a.attname), ', ' ORDER BY a.attnum),
+           string_agg(format('CASE WHEN t.%1$I IS NULL THEN NULL ELSE format(''%%s'', t.%1$I) END', a.attname), ', ' ORDER BY a.attnum)
+    INTO columns, texts
+    FROM pg_attribute a WHERE a.attrelid = d.table_name::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
+    EXECUTE format('SELECT coalesce(jsonb_object_agg(r.key, r.fields), ''{}''), coalesce(jsonb_object_agg(r.key, r.hash), ''{}'') FROM'
+                   ' (SELECT t.%1$I::text AS key, jsonb_build_array(%2$s) AS fields, md5(convert_to(ROW(%3$s)::text, ''UTF8''))::uuid AS hash'
+                   '  FROM unnest($1::%5$s[]) k JOIN ONLY %4$s t ON t.%1$I = k FOR SHARE OF t SKIP LOCKED) r',
+                   d.key, texts, columns, d.table_name, d.key_type)
+        INTO found_fields, found_hashes USING keys;
+    EXECUTE format('SELECT coalesce(jsonb_object_agg(t.%1$I::text, 1), ''{}'') FROM unnest($1::%3$s[]) k JOIN ONLY %2$s t ON t.%1$I = k', d.key, d.table_name, d.key_type)
+        INTO present USING keys;
+    position_ := pg_current_wal_insert_lsn() - 1::numeric;
+    -- Each row is looked up by its key, whatever the planner knows of the table.
+    UPDATE cdp.delivery v SET wanted_lsn = greatest(v.wanted_lsn, position_), wanted = (found_hashes ->> v.key)::uuid
+    FROM unnest(keys) k (key)
+         CROSS JOIN LATERAL (SELECT x.ctid AS place FROM cdp.delivery x
+                             WHERE x.destination = take_wanted.destination AND x.key = k.key OFFSET 0) x
+    WHERE v.ctid = x.place AND found_hashes ? k.key AND v.wanted IS DISTINCT FROM (found_hashes ->> k.key)::uuid;
+    -- A row that was wanted and is gone has its DELETE on the way.
+    RETURN QUERY
+        SELECT v.key, v.wanted_lsn, v.held IS NOT NULL, found_hashes ? v.key OR (NOT present ? v.key AND v.wanted IS NULL), found_fields -> v.key
+        FROM unnest(keys) WITH ORDINALITY AS k (key, n)
+             CROSS JOIN LATERAL (SELECT * FROM cdp.delivery x WHERE x.destination = take_wanted.destination AND x.key = k.key OFFSET 0) v
+        ORDER BY k.n;
+END $$;
+COMMENT ON FUNCTION cdp.take_wanted(text, bigint, text, int) IS
+    'Internal, for cdp-relay: what waits in cdp.delivery, by key, with the values of its row as texts (none: a removal). Those that somebody is writing to are not taken.';
+
+-- Health --------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION cdp.check_deliveries(OUT ok boolean, OUT detail text) RETURNS record
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT count(p.problem) = 0,
+           coalesce(string_agg(format('%s: %s', t.destination, p.problem), '; ' ORDER BY t.destination),
+                    CASE count(*) WHEN 0 THEN 'no destination is delivered by cdp-relay' ELSE 'every delivery goes on' END)
+    FROM cdp.delivery_target t
+         LEFT JOIN pg_replication_slots s ON s.slot_name = cdp.delivery_slot(t.destination) AND s.database = current_database()
+         LEFT JOIN LATERAL (SELECT count(*) FROM cdp.delivery_failure f WHERE f.destination = t.destination) f (n) ON true
+         LEFT JOIN LATERAL (SELECT CASE WHEN s.active IS NOT TRUE THEN 'no cdp-relay is delivering it'
+                                        WHEN t.last_error IS NOT NULL THEN t.last_error
+                                        WHEN f.n > 0 THEN format('%s rows were refused: see cdp.delivery_failure, then cdp.retry_deliveries', f.n) END) p (problem) ON true
+$$;
+COMMENT ON FUNCTION cdp.check_deliveries() IS 'Internal, for cdp.check().';
 -- attach_doors.sql: tables of the user's as sources.
 --
 -- Their settings make values read the same in whatever session they are written.

@@ -174,6 +174,7 @@ Oid CreateDestination(const Request& request, Oid owner) {
 void DropDestination(const std::string& name, bool cascade) {
     const auto found = pg::Query("SELECT destination_id, table_name FROM cdp.destination WHERE name = $1", {pg::Text(name)});
     if (found.empty()) throw Error(sqlstate::undefined_object, "destination \"" + name + "\" does not exist");
+    pg::Query("SELECT cdp.forget_delivery($1)", {pg::Text(name)});
     pg::Execute("DROP PUBLICATION IF EXISTS " + Quoted(PublicationOf(name)));
     pg::Execute("DROP TABLE IF EXISTS " + found.Text(0, 2) + (cascade ? " CASCADE" : ""));
     pg::Execute("DELETE FROM cdp.destination_member WHERE destination_id = $1", {pg::Int8(found.Int8(0, 1))});

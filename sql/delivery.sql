@@ -1,0 +1,88 @@
+-- delivery.sql: what cdp-relay is to deliver, and what became of it: counted by rows, so that nothing is ever missing.
+SET client_min_messages = warning;
+CREATE EXTENSION cdp;
+SELECT cdp.create_trait('city', 'text');
+SELECT cdp.create_segment('customers', 'city IS NOT NULL');
+SELECT count(cdp.identify('u' || i, '{"city": "Ulm"}')) FROM generate_series(1, 5) i;
+SELECT cdp.process();
+SELECT cdp.create_destination('crm', 'customers', 'user_id', '{"city": "city", "note": "NULL::text", "amount": "1.50::numeric", "tags": "ARRAY[''a b'', NULL]"}');
+
+-- Setting it
+SELECT cdp.set_delivery('nobody', 'webhook', 'http://localhost/');
+SELECT cdp.set_delivery('crm', 'pigeon', 'http://localhost/');
+SELECT cdp.set_delivery('crm', 'webhook', 'ftp://localhost/');
+SELECT cdp.set_delivery('crm', 'webhook', 'http://localhost/', secret_env => 'whsec_not a name');
+SELECT cdp.set_delivery('crm', 'webhook', 'http://localhost/', options => '7');
+SELECT * FROM cdp.delivery_report;
+SELECT cdp.set_delivery('crm', 'webhook', 'http://localhost/', 'SECRET');
+SELECT * FROM cdp.delivery_report;
+SELECT destination, connector, endpoint, secret_env, options, started, last_error FROM cdp.delivery_target;
+
+-- As the relay does it
+SELECT generation FROM cdp.delivery_target \gset
+SELECT cdp.start_delivery('crm', :generation);
+SELECT cdp.start_delivery('crm', :generation + 1);
+SELECT key, status, held IS NULL AS nothing_held, wanted = (SELECT hash FROM cdp.delivery_rows('crm', ARRAY[d.key])) AS wanted_as_it_is FROM cdp.delivery d ORDER BY key;
+SELECT key, held, taken, fields FROM cdp.take_wanted('crm', :generation, 'u3', 10);
+CREATE FUNCTION pg_temp.answer(key text, status text, lsn pg_lsn, hash uuid, http_status int, reason text DEFAULT NULL) RETURNS void LANGUAGE sql AS $$
+    SELECT cdp.record_answers('crm', (SELECT generation FROM cdp.delivery_target), jsonb_build_array(jsonb_strip_nulls(jsonb_build_object('key', key, 'status', status, 'lsn', lsn, 'hash', hash,
+        'sent_at', 0, 'http_status', http_status, 'reason', reason, 'id', 'id of ' || key, 'type', 'insert', 'row', '{"city": "Ulm"}'::jsonb))))
+$$;
+SELECT pg_temp.answer(d.key, 'delivered', d.wanted_lsn, d.wanted, 200) FROM cdp.delivery d WHERE key <> 'u2';
+SELECT pg_temp.answer(d.key, 'refused', d.wanted_lsn, d.wanted, 422, 'no') FROM cdp.delivery d WHERE key = 'u2';
+SELECT * FROM cdp.delivery_report;
+SELECT key, id, type, "row", http_status, reason FROM cdp.delivery_failure;
+SELECT reason, detail FROM cdp.why_not_sent('crm', 'user_id', 'u1');
+SELECT reason, detail FROM cdp.why_not_sent('crm', 'user_id', 'u2');
+SELECT reason, detail FROM cdp.why_not_sent('crm', 'user_id', 'nobody');
+SELECT reason, detail FROM cdp.why_not_sent('nobody', 'user_id', 'u1');
+
+-- Changes: pending until they are answered, whatever is known of them
+SELECT count(cdp.identify(i, '{"city": "Bonn"}')) FROM unnest('{u1, u2, u6}'::text[]) i;
+SELECT cdp.process();
+SELECT * FROM cdp.delivery_report;
+SELECT reason, detail FROM cdp.why_not_sent('crm', 'user_id', 'u6');
+SELECT cdp.resync_destination('crm');
+SELECT key, status, held IS NULL AS nothing_held FROM cdp.delivery ORDER BY key;
+
+-- An answer to an older change does not settle a later one; the answer to that very row does.
+SELECT pg_temp.answer('u1', 'delivered', '0/1', md5('before')::uuid, 200);
+SELECT status FROM cdp.delivery WHERE key = 'u1';
+SELECT pg_temp.answer('u1', 'delivered', '0/2', (SELECT hash FROM cdp.delivery_rows('crm', '{u1}')), 200);
+SELECT status FROM cdp.delivery WHERE key = 'u1';
+
+-- Retries and removals
+SELECT pg_temp.answer(d.key, 'refused', d.wanted_lsn, d.wanted, 400, 'still no') FROM cdp.delivery d WHERE key = 'u2';
+SELECT cdp.resync_destination('crm');
+SELECT cdp.retry_deliveries('crm');
+SELECT count(*) FROM cdp.delivery_failure;
+SELECT * FROM cdp.delivery_report;
+SELECT cdp.resync_destination('crm', everything => true);
+SELECT cdp.retry_deliveries('nobody'), cdp.resync_destination('nobody');
+SELECT cdp.resync_destination('nobody');
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT cdp.resync_destination('crm');
+ROLLBACK;
+
+-- Noted instead of the log: the last of each key
+SELECT cdp.record_wanted('crm', :generation, '[{"key": "x", "lsn": "F/1"}, {"key": "x", "lsn": "F/3"}, {"key": "x", "lsn": "F/2"}]');
+SELECT cdp.record_wanted('crm', :generation, '[{"key": "x", "lsn": "E/1"}]');
+SELECT key, status, wanted_lsn FROM cdp.delivery WHERE key = 'x';
+SELECT key, lsn, held, taken, fields FROM cdp.take_wanted('crm', :generation, 'w', 10);
+
+-- Another place holds nothing; other options change nothing.
+SELECT cdp.set_delivery('crm', 'webhook', 'http://localhost/', options => '{"batch": 10}');
+SELECT count(*) > 0 FROM cdp.delivery;
+SELECT cdp.record_wanted('crm', :generation, '[]');
+SELECT cdp.set_delivery('crm', 'webhook', 'http://elsewhere/');
+SELECT count(*) FROM cdp.delivery;
+SELECT cdp.remove_delivery('crm');
+SELECT cdp.remove_delivery('crm');
+SELECT reason FROM cdp.why_not_sent('crm', 'user_id', 'u1');
+
+-- With its destination it goes, too; and a connector of one's own can be put in.
+INSERT INTO cdp.connector (name, url) VALUES ('mine', '{{ endpoint }}');
+SELECT cdp.set_delivery('crm', 'mine', 'http://localhost/');
+SELECT cdp.drop_destination('crm');
+SELECT count(*) FROM cdp.delivery_target;
+DROP EXTENSION cdp CASCADE;

@@ -1,0 +1,492 @@
+// relay/worker.cpp: see worker.hpp. One destination's life, top to bottom.
+#include "relay/worker.hpp"
+
+#include <thread>
+
+#include "pg/error.hpp"
+#include "relay/arrival.hpp"
+#include "relay/row.hpp"
+
+namespace cdp::relay {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr size_t kWindow = 10'000;             // changes in memory
+constexpr size_t kWindowBytes = 64 << 20;      // or so many bytes
+constexpr size_t kAtATime = 2'000;             // frames, rows and answers between two looks at everything else
+constexpr std::chrono::milliseconds kConfirmEvery = 200ms, kHeartbeat = 5s, kPurgeEvery = 60s, kNoteEvery = 5s, kStorePause = 200ms;
+
+double Number(const nlohmann::json& options, const char* name, double otherwise, double least) {
+    const auto found = options.find(name);
+    if (found == options.end() || found->is_null()) return otherwise;
+    if (!found->is_number() || found->get<double>() < least)
+        throw Error(sqlstate::invalid_parameter_value, std::string("option \"") + name + "\" is no number of at least " + std::to_string(least));
+    return found->get<double>();
+}
+
+Connector ConnectorOf(const Target& target, const DeliveryOptions& options, const Environment& secrets) {
+    if (!target.connector.is_object())
+        throw Error(sqlstate::undefined_object, "the connector of destination \"" + target.destination + "\" does not exist any more");
+    if (target.columns.empty()) throw Error(sqlstate::undefined_table, "the destination's table " + target.table + " does not exist");
+    Settings settings;
+    settings.destination = target.destination;
+    settings.key_column = target.key_column;
+    settings.options = options.others;
+    settings.endpoint = target.endpoint;
+    settings.secret_env = target.secret_env;
+    settings.environment = secrets;
+    return Connector::FromRow(target.connector, std::move(settings));
+}
+
+}  // namespace
+
+DeliveryOptions DeliveryOptions::Read(const nlohmann::json& options) {
+    DeliveryOptions read;
+    read.in_flight = static_cast<size_t>(std::min(100.0, Number(options, "in_flight", 4, 1)));
+    read.timeout = Number(options, "timeout", read.timeout, 0.001);
+    read.rate_limit = Number(options, "rate_limit", 0, 0);
+    read.max_lag = Number(options, "max_lag", read.max_lag, 0);
+    read.others = options;
+    for (const char* ours : {"in_flight", "timeout", "max_lag"}) read.others.erase(ours);
+    return read;
+}
+
+/// What may take its time, in a thread of its own: the slot, and what is wanted from before it.
+struct Worker::Preparation {
+    std::promise<void> promise;
+    std::future<void> done = promise.get_future();
+    uint64_t position = 0, last_position = 0, wanted = 0;
+    bool made_slot = false;
+};
+
+struct Worker::Shipment {
+    Batch* batch;
+    std::vector<Response> answers;
+    uint64_t request = 0;
+};
+
+struct Worker::Stream {
+    Stream(Connector connector, const std::string& dsn, const std::string& key_column)
+        : connector(std::move(connector)), replication(dsn), arrivals(key_column) {}
+
+    Connector connector;
+    Replication replication;
+    Courier courier{Courier::Rules(), 0};
+    Arrivals arrivals;
+    Watermark watermark;
+    std::vector<Arrival> arrived;               // not looked at yet
+    std::map<uint64_t, Shipment> shipments;     // by batch
+    bool renewing = false;
+    std::vector<Settled> unstored;
+    uint64_t last_position = 0;                 // cdp.delivery may know of changes up to there
+    std::string loaded;                         // of what waits in cdp.delivery: the last key
+    bool waiting = false, spilling = false, truncated = false, asked = false;
+    uint64_t confirmed = 0;
+    Monotonic::time_point confirm_at{}, heartbeat_at{};
+};
+
+Worker::Worker(Target target, const Configuration& configuration, Environment secrets, HttpClient& http)
+    : target_(std::move(target)), configuration_(configuration), secrets_(std::move(secrets)), http_(http),
+      backoff_(Seconds(0.5), Seconds(std::max(0.01, configuration.longest_pause))), random_(std::random_device{}()) {
+    metrics_.destination = target_.destination;
+}
+
+Worker::~Worker() {
+    if (stream_ != nullptr)
+        for (const auto& [number, shipment] : stream_->shipments) http_.Cancel(shipment.request);
+}
+
+void Worker::Refresh(const Target& target, uint64_t end_of_log) {
+    target_ = target;
+    end_of_log_ = end_of_log;
+    if (stream_ != nullptr) stream_->waiting = stream_->waiting || target.pending;
+}
+
+// Beginning and failing --------------------------------------------------------------------------------------------
+
+void Worker::Prepare() {
+    auto preparation = std::make_shared<Preparation>();
+    std::thread([preparation, target = target_, dsn = configuration_.dsn] {
+        try {
+            Store store(dsn);
+            store.Patiently();
+            bool lost = false;
+            auto position = store.SlotPosition(target.slot, lost);
+            if (lost) Replication(dsn).DropSlot(target.slot);
+            if (!position || lost) {
+                store.Unstarted(target);
+                Replication(dsn).CreateSlot(target.slot);
+                preparation->made_slot = true;
+                position = store.SlotPosition(target.slot, lost);
+            }
+            if (!target.started || preparation->made_slot) preparation->wanted = store.Started(target);
+            preparation->position = position.value_or(0);
+            preparation->last_position = store.LastPosition(target);
+            preparation->promise.set_value();
+        } catch (...) {
+            const auto failure = std::current_exception();
+            try {
+                if (preparation->made_slot) Replication(dsn).DropSlot(target.slot);  // nobody may want it any more
+            } catch (const std::exception&) {
+            }
+            preparation->promise.set_exception(failure);
+        }
+    }).detach();
+    preparation_ = std::move(preparation);
+}
+
+void Worker::Begin(const Preparation& preparation) {
+    options_ = DeliveryOptions::Read(target_.options);
+    Connector connector = ConnectorOf(target_, options_, secrets_);
+    Courier::Rules rules;
+    rules.batch_size = connector.batch_size();
+    rules.in_flight = options_.in_flight;
+    rules.rate_limit = connector.rate_limit();
+    rules.backoff = backoff_;
+    stream_ = std::make_unique<Stream>(std::move(connector), configuration_.dsn, target_.key_column);
+    rules.take = [&connector = stream_->connector](std::span<const Change> changes) { return connector.Take(changes); };
+    rules.refusal = [&connector = stream_->connector](const Change& change) { return connector.Refusal(change); };
+    stream_->courier = Courier(std::move(rules), random_());
+    stream_->watermark = Watermark(preparation.position);
+    stream_->confirmed = preparation.position;
+    stream_->last_position = preparation.last_position;
+    stream_->waiting = true;
+    stream_->replication.Start(target_.slot, target_.publication);
+    target_.started = true;
+    failures_ = 0;
+    error_.reset();
+    Log(Level::kInfo, "delivering", {{"destination", target_.destination}, {"slot", target_.slot}, {"from", LsnText(preparation.position)},
+                                     {"wanted", preparation.wanted}});
+}
+
+void Worker::Fail(const std::string& message) {
+    if (stream_ != nullptr)
+        for (const auto& [number, shipment] : stream_->shipments) http_.Cancel(shipment.request);
+    stream_.reset();
+    preparation_.reset();
+    ++failures_;
+    const Seconds pause = backoff_.After(failures_, random_);
+    retry_at_ = Monotonic::now() + ToDuration(pause);
+    error_ = message;
+    Log(Level::kError, "delivery interrupted", {{"destination", target_.destination}, {"error", message}, {"pause", pause.count()}});
+}
+
+void Worker::Work(Store& store, Monotonic::time_point now) {
+    try {
+        if (stream_ == nullptr && preparation_ == nullptr && !stopping_ && now >= retry_at_) Prepare();
+        if (preparation_ != nullptr && preparation_->done.wait_for(0s) == std::future_status::ready) {
+            const auto preparation = std::exchange(preparation_, nullptr);
+            preparation->done.get();
+            if (!stopping_) Begin(*preparation);
+        }
+        if (stream_ != nullptr) {
+            Read();
+            if (now >= store_at_) {
+                Admit(store);
+                Spill(store);
+                if (Persist(store)) Load(store);
+            }
+            Dispatch(now);
+            Confirm(now);
+        }
+        if (error_ != noted_error_ || !error_noted_) {
+            if (now >= note_at_) {
+                note_at_ = now + kNoteEvery;
+                store.NoteError(target_, error_);
+                noted_error_ = error_;
+                error_noted_ = true;
+            }
+        }
+        if (stream_ != nullptr && now >= purge_at_) Purge(store, now);
+    } catch (const std::exception& error) {
+        // A lock that somebody holds changes nothing: what was not stored is kept.
+        if (stream_ != nullptr && IsBusy(error)) {
+            store_at_ = now + kStorePause;
+            return;
+        }
+        Fail(error.what());
+    }
+}
+
+bool Worker::stopped() const {
+    return stopping_ && (stream_ == nullptr || (stream_->shipments.empty() && stream_->unstored.empty()));
+}
+
+int Worker::socket() const { return stream_ != nullptr && !stopping_ && !Full() ? stream_->replication.socket() : -1; }
+
+std::optional<Monotonic::time_point> Worker::Wake() const {
+    const auto now = Monotonic::now();
+    if (stream_ == nullptr) return preparation_ != nullptr ? now + 20ms : retry_at_;
+    if (more_to_read_ && !Full()) return now;
+    auto wake = std::min(stream_->heartbeat_at, now + kHeartbeat);
+    if (!stopping_ && !stream_->renewing)
+        if (const auto next = stream_->courier.Wake()) wake = std::min(wake, *next);
+    if (!stream_->unstored.empty() || !stream_->arrived.empty()) wake = std::min(wake, store_at_);
+    if (stream_->watermark.confirmed() > stream_->confirmed) wake = std::min(wake, stream_->confirm_at);
+    if (stream_->waiting && stream_->courier.size() < kWindow / 2) wake = std::min(wake, store_at_);
+    if (error_ != noted_error_) wake = std::min(wake, note_at_);
+    return wake;
+}
+
+// What comes in ------------------------------------------------------------------------------------------------------
+
+bool Worker::Full() const {
+    return !stream_->arrived.empty() || (!stream_->spilling && (stream_->courier.size() >= kWindow || stream_->courier.bytes() >= kWindowBytes));
+}
+
+void Worker::Read() {
+    more_to_read_ = false;
+    if (stopping_ || Full()) return;
+    for (size_t i = 0; i < kAtATime; ++i) {
+        const auto frame = stream_->replication.Next();
+        if (!frame) return;
+        stream_->asked |= frame->wants_reply;
+        if (frame->keepalive) {
+            if (stream_->arrived.empty()) stream_->watermark.Received(frame->lsn);
+            continue;
+        }
+        pgoutput::Message message = pgoutput::Decode(frame->message);
+        if (std::holds_alternative<pgoutput::Begin>(message)) {
+            stream_->watermark.Begin();
+        } else if (const auto* commit = std::get_if<pgoutput::Commit>(&message)) {
+            stream_->watermark.Commit(commit->end_lsn);
+        } else if (auto* relation = std::get_if<pgoutput::Relation>(&message)) {
+            stream_->arrivals.Know(std::move(*relation));
+        } else if (const auto* row = std::get_if<pgoutput::Row>(&message)) {
+            for (Arrival& arrival : stream_->arrivals.Take(*row, frame->lsn)) {
+                arrival.transaction = stream_->watermark.Hold();
+                stream_->arrived.push_back(std::move(arrival));
+            }
+        } else if (std::holds_alternative<pgoutput::Truncate>(message)) {
+            stream_->truncated = true;
+        }
+    }
+    more_to_read_ = true;
+}
+
+/// Changes that have been settled before a restart are known by their position; the others go on.
+void Worker::Admit(Store& store) {
+    Stream& s = *stream_;
+    if (s.truncated) {
+        store.Resync(target_);
+        s.truncated = false;
+        s.waiting = true;
+    }
+    if (s.arrived.empty()) return;
+    std::vector<std::string> keys;
+    for (const Arrival& arrival : s.arrived)
+        if (arrival.lsn <= s.last_position) keys.push_back(arrival.key);
+    const auto positions = keys.empty() ? std::map<std::string, uint64_t>{} : store.Positions(target_, keys);
+    if (s.spilling) {
+        std::vector<Parcel> spilled;
+        for (const Arrival& arrival : s.arrived) {
+            Parcel parcel;
+            parcel.change.key = arrival.key;
+            parcel.change.lsn = arrival.lsn;
+            if (arrival.kind != Change::Kind::kDelete && !arrival.Incomplete()) parcel.hash = RowHash(arrival.row);
+            spilled.push_back(std::move(parcel));
+        }
+        store.RecordWanted(target_, spilled);
+        metrics_.spilled += spilled.size();
+        s.waiting = true;
+        for (const Arrival& arrival : s.arrived) s.watermark.Release(arrival.transaction);
+        s.arrived.clear();
+        return;
+    }
+    std::vector<bool> settled;
+    for (Arrival& arrival : s.arrived) {
+        const auto known = positions.find(arrival.key);
+        settled.push_back(arrival.lsn <= s.last_position && known != positions.end() && arrival.lsn <= known->second);
+        if (settled.back() || !arrival.Incomplete()) continue;
+        const auto now = store.Current(target_, arrival.key);
+        // A row that is gone by now has its DELETE on the way.
+        settled.back() = !now || !arrival.Complete(target_.types, *now);
+    }
+    for (size_t i = 0; i < settled.size(); ++i) {
+        if (settled[i])
+            s.watermark.Release(s.arrived[i].transaction);
+        else
+            s.courier.Add(s.arrived[i].ToParcel(target_.destination, target_.key_column));
+    }
+    s.arrived.clear();
+}
+
+/// When the log that waits for the destination has grown too long: what is not settled is noted in cdp.delivery
+/// instead, and so is what follows, until the destination has caught up.
+void Worker::Spill(Store& store) {
+    Stream& s = *stream_;
+    if (s.spilling) {
+        s.spilling = s.waiting || s.courier.size() > 0;
+        if (!s.spilling) Log(Level::kInfo, "caught up", {{"destination", target_.destination}});
+        return;
+    }
+    const uint64_t lag = end_of_log_ > s.confirmed ? end_of_log_ - s.confirmed : 0;
+    if (static_cast<double>(lag) <= options_.max_lag * (1 << 20) || s.watermark.idle() || !s.unstored.empty()) return;
+    const std::vector<Parcel> all = s.courier.Empty();
+    try {
+        for (size_t i = 0; i < all.size(); i += kAtATime)
+            store.RecordWanted(target_, {all.begin() + static_cast<ptrdiff_t>(i), all.begin() + static_cast<ptrdiff_t>(std::min(all.size(), i + kAtATime))});
+    } catch (const std::exception& error) {
+        // They are in nobody's memory now, but still in the log.
+        throw Error(sqlstate::object_not_in_prerequisite_state, std::string("the changes cannot be noted: ") + error.what());
+    }
+    for (const Parcel& parcel : all) s.watermark.Release(parcel.transaction);
+    metrics_.spilled += all.size();
+    s.spilling = true;
+    s.waiting = true;
+    Log(Level::kWarning, "the destination is too far behind: its changes are kept in cdp.delivery",
+        {{"destination", target_.destination}, {"lag_bytes", lag}, {"changes", all.size()}});
+}
+
+void Worker::Load(Store& store) {
+    Stream& s = *stream_;
+    if (!s.waiting || stopping_ || s.courier.size() >= kWindow / 2) return;
+    const std::vector<Wanted> waiting = store.Waiting(target_, s.loaded, kAtATime);
+    for (const Wanted& one : waiting) {
+        s.last_position = std::max(s.last_position, one.lsn);
+        if (!one.taken || s.courier.Has(one.key)) continue;
+        const auto kind = !one.row ? Change::Kind::kDelete : one.held ? Change::Kind::kUpdate : Change::Kind::kInsert;
+        s.courier.Add(MakeParcel(kind, target_.destination, target_.key_column, one.key, one.lsn, target_.types,
+                                 one.row ? &*one.row : nullptr));
+    }
+    s.waiting = waiting.size() == kAtATime;
+    s.loaded = s.waiting ? waiting.back().key : "";
+}
+
+// What goes out ------------------------------------------------------------------------------------------------------
+
+void Worker::Dispatch(Monotonic::time_point now) {
+    Stream& s = *stream_;
+    while (!stopping_ && !s.renewing) {
+        Batch* const batch = s.courier.Next(now);
+        if (batch == nullptr) break;
+        s.shipments[batch->number] = {batch, {}};
+        if (const auto renewal = s.connector.Renew(Clock::now())) {
+            s.renewing = true;
+            Send(batch->number, *renewal, true);
+        } else {
+            Advance(batch->number);
+        }
+    }
+}
+
+void Worker::Advance(uint64_t number) {
+    Shipment& shipment = stream_->shipments.at(number);
+    const auto request = stream_->connector.Build(shipment.batch->changes, shipment.answers, Clock::now());
+    if (request) {
+        Send(number, *request, false);
+        return;
+    }
+    const int status = shipment.answers.empty() ? 0 : shipment.answers.back().status;
+    Finish(number, stream_->connector.Judge(shipment.batch->changes, shipment.answers, Clock::now()), status);
+}
+
+void Worker::Send(uint64_t number, const Request& request, bool renewal) {
+    const auto answered = [this, number, renewal](Response response, const std::string& failure) {
+        ++metrics_.requests;
+        if (response.status == 0) {
+            ++metrics_.failed_requests;
+            response.body = failure;
+        }
+        try {
+            if (!renewal) {
+                stream_->shipments.at(number).answers.push_back(std::move(response));
+                Advance(number);
+                return;
+            }
+            stream_->renewing = false;
+            if (const auto verdict = stream_->connector.Renewed(response, Clock::now()))
+                Finish(number, std::vector<Verdict>(stream_->shipments.at(number).batch->changes.size(), *verdict), response.status);
+            else
+                Advance(number);
+        } catch (const std::exception& error) {
+            Fail(error.what());
+        }
+    };
+    stream_->shipments.at(number).request = http_.Send(request, options_.timeout, answered);
+}
+
+void Worker::Finish(uint64_t number, const std::vector<Verdict>& verdicts, int http_status) {
+    Stream& s = *stream_;
+    const size_t size = s.shipments.at(number).batch->changes.size();
+    s.shipments.erase(number);
+    const auto retry = std::find_if(verdicts.begin(), verdicts.end(), [](const Verdict& v) { return v.kind == Verdict::Kind::kRetry; });
+    const unsigned failures = s.courier.failures();
+    s.courier.Answer(number, verdicts, http_status, Monotonic::now());
+    if (retry != verdicts.end()) {
+        ++metrics_.retried;
+        error_ = retry->reason;
+        if (s.courier.failures() > failures || failures == 0)
+            Log(Level::kWarning, "will be tried again", {{"destination", target_.destination}, {"changes", size}, {"reason", retry->reason}});
+    } else if (s.courier.failures() == 0) {
+        error_.reset();
+    }
+}
+
+/// Whether everything that was answered is stored.
+bool Worker::Persist(Store& store) {
+    Stream& s = *stream_;
+    for (Settled& settled : s.courier.TakeSettled()) s.unstored.push_back(std::move(settled));
+    for (size_t i = 0; !s.unstored.empty() && i < 10; ++i) {
+        const size_t count = std::min(s.unstored.size(), kAtATime);
+        const std::vector<Settled> some(s.unstored.begin(), s.unstored.begin() + static_cast<ptrdiff_t>(count));
+        store.RecordAnswers(target_, some);
+        s.unstored.erase(s.unstored.begin(), s.unstored.begin() + static_cast<ptrdiff_t>(count));
+        s.courier.Stored(some);
+        for (const Settled& settled : some) {
+            s.watermark.Release(settled.parcel.transaction);
+            settled.refused ? ++metrics_.refused : ++metrics_.delivered;
+            if (settled.refused)
+                Log(Level::kWarning, "refused", {{"destination", target_.destination}, {"id", settled.parcel.change.id}, {"status", settled.http_status}, {"reason", settled.reason}});
+            else
+                metrics_.last_delivery = std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
+        }
+    }
+    return s.unstored.empty();
+}
+
+void Worker::Confirm(Monotonic::time_point now) {
+    Stream& s = *stream_;
+    const bool heartbeat = now >= s.heartbeat_at, ahead = s.watermark.confirmed() > s.confirmed && now >= s.confirm_at;
+    if (!heartbeat && !ahead && !s.asked && !stopping_) return;
+    s.confirmed = std::max(s.confirmed, s.watermark.confirmed());
+    s.replication.Confirm(s.confirmed, heartbeat && s.watermark.idle());
+    s.asked = false;
+    s.confirm_at = now + kConfirmEvery;
+    s.heartbeat_at = now + kHeartbeat;
+}
+
+/// Removed rows are remembered as long as the stream may bring them again: a slot goes back to the last checkpoint when the
+/// server crashes. So they go once a checkpoint has begun well after the slot was confirmed behind them.
+void Worker::Purge(Store& store, Monotonic::time_point now) {
+    purge_at_ = now + kPurgeEvery;
+    if (purge_before_ == 0) {
+        purge_before_ = stream_->confirmed;
+        return;
+    }
+    const auto [checkpoint, end_of_log] = store.LastCheckpoint();
+    if (purge_after_ == 0) {
+        purge_after_ = end_of_log;
+    } else if (checkpoint >= purge_after_) {
+        store.Purge(target_, purge_before_);
+        purge_before_ = purge_after_ = 0;
+    }
+}
+
+Metrics Worker::metrics() const {
+    Metrics metrics = metrics_;
+    metrics.up = stream_ != nullptr && !error_;
+    metrics.state = stream_ != nullptr ? (stream_->spilling ? "catching up" : "delivering") : preparation_ != nullptr ? "preparing" : "failed";
+    metrics.last_error = error_.value_or("");
+    if (stream_ != nullptr) {
+        metrics.waiting = stream_->courier.size();
+        metrics.in_flight = stream_->courier.in_flight();
+        metrics.spilling = stream_->spilling;
+        metrics.lag_bytes = end_of_log_ > stream_->confirmed ? end_of_log_ - stream_->confirmed : 0;
+    }
+    return metrics;
+}
+
+}  // namespace cdp::relay
