@@ -721,7 +721,7 @@ SELECT pg_extension_config_dump('cdp.delivery_failure', '');
 -- connectors.sql: the networks that cdp-relay knows. The format of a row, the pages of the networks' documentation that
 -- each follows, and how each was tried: docs/connectors.md.
 
-INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connector, $json$ {
+INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::cdp.connector, $json$ {
     "name": "webhook", "shipped": true,
     "description": "Any HTTP receiver, signed as Standard Webhooks says.",
     "batch_size": 1,
@@ -742,7 +742,7 @@ INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connecto
     "retry": {"status": [401, 403, 404, 405, 407, 408, 410, 425, 429, "1xx", "3xx", "5xx"]}
 } $json$);
 
-INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connector, $json$ {
+INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::cdp.connector, $json$ {
     "name": "hubspot", "shipped": true,
     "description": "HubSpot contacts: upsert by a unique property, archive.",
     "endpoint": "https://api.hubapi.com",
@@ -789,7 +789,7 @@ INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connecto
     }
 } $json$);
 
-INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connector, $json$ {
+INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::cdp.connector, $json$ {
     "name": "salesforce", "shipped": true,
     "description": "Salesforce records of one kind: upsert by an external id, delete.",
     "method": "PATCH",
@@ -824,7 +824,7 @@ INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connecto
     }
 } $json$);
 
-INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connector, $json$ {
+INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::cdp.connector, $json$ {
     "name": "mailchimp", "shipped": true,
     "description": "The members of a Mailchimp audience: add or update, archive. The key is the e-mail address.",
     "url": "{{ endpoint }}/3.0/lists/{{ options.list_id }}?skip_merge_validation=true",
@@ -859,7 +859,7 @@ INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connecto
     }
 } $json$);
 
-INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connector, $json$ {
+INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::cdp.connector, $json$ {
     "name": "klaviyo", "shipped": true,
     "description": "Klaviyo profiles: bulk import, into a list if one is named; those who leave are taken off the list.",
     "endpoint": "https://a.klaviyo.com",
@@ -912,7 +912,7 @@ INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connecto
     }
 } $json$);
 
-INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connector, $json$ {
+INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::cdp.connector, $json$ {
     "name": "braze", "shipped": true,
     "description": "Braze users: attributes by external id, deletion of the user.",
     "url": "{{ endpoint }}/users/track",
@@ -940,7 +940,7 @@ INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connecto
     }
 } $json$);
 
-INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connector, $json$ {
+INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::cdp.connector, $json$ {
     "name": "google_customer_match", "shipped": true,
     "description": "A customer list of Google Ads: an offline user data job a batch, hashed.",
     "endpoint": "https://googleads.googleapis.com",
@@ -1024,7 +1024,7 @@ INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connecto
     }
 } $json$);
 
-INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connector, $json$ {
+INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::cdp.connector, $json$ {
     "name": "google_data_manager", "shipped": true,
     "description": "A customer list of Google Ads through the Data Manager API: a request a batch, hashed.",
     "endpoint": "https://datamanager.googleapis.com",
@@ -1050,8 +1050,8 @@ INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connecto
             {"emailAddress": "{{ field('email') | email | gmail | sha256 }}"},
             {"phoneNumber": "{{ field('phone') | e164(options.region | default('')) | sha256 }}"},
             {"address": {"$all": {
-                "givenName": "{{ field('first_name') | trim | lower | unless_empty | sha256 }}",
-                "familyName": "{{ field('last_name') | trim | lower | unless_empty | sha256 }}",
+                "givenName": "{{ field('first_name') | name | sha256 }}",
+                "familyName": "{{ field('last_name') | name | sha256 }}",
                 "regionCode": "{{ field('country') | country | upper }}",
                 "postalCode": "{{ field('postal_code') | trim | unless_empty }}"
             }}}
@@ -1081,8 +1081,8 @@ INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connecto
                 {"emailAddress": "{{ field('email') | email | gmail | sha256 }}"},
                 {"phoneNumber": "{{ field('phone') | e164(options.region | default('')) | sha256 }}"},
                 {"address": {"$all": {
-                    "givenName": "{{ field('first_name') | trim | lower | unless_empty | sha256 }}",
-                    "familyName": "{{ field('last_name') | trim | lower | unless_empty | sha256 }}",
+                    "givenName": "{{ field('first_name') | name | sha256 }}",
+                    "familyName": "{{ field('last_name') | name | sha256 }}",
                     "regionCode": "{{ field('country') | country | upper }}",
                     "postalCode": "{{ field('postal_code') | trim | unless_empty }}"
                 }}}
@@ -1092,7 +1092,7 @@ INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connecto
     }
 } $json$);
 
-INSERT INTO cdp.connector SELECT * FROM jsonb_populate_record(NULL::cdp.connector, $json$ {
+INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::cdp.connector, $json$ {
     "name": "meta_custom_audiences", "shipped": true,
     "description": "A customer file audience of Meta: add, remove, hashed.",
     "endpoint": "https://graph.facebook.com",
