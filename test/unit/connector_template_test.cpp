@@ -227,8 +227,9 @@ TEST(Row, JudgesStatuses) {
 }
 
 TEST(Row, GetsAnAccessToken) {
-    const Json row = {{"name", "x"}, {"auth", {{"type", "oauth2"}, {"token_url", "{{ endpoint }}/token"}, {"secret_env", "CDP_X"}}}};
-    Settings settings = With({}, {{"CDP_X", R"({"client_id": "me", "client_secret": "a&b"})"}});
+    const Json row = {{"name", "x"}, {"auth", {{"type", "oauth2"}, {"token_url", "{{ options.at }}/token"}, {"secret_env", "CDP_X"}}},
+                      {"options", {{"at", {{"default", "http://127.0.0.1:9"}}}}}};
+    Settings settings = With(Json::object(), {{"CDP_X", R"({"client_id": "me", "client_secret": "a&b"})"}});
     Connector connector = Connector::FromRow(row, settings);
     const auto request = connector.Renew(kNow);
     ASSERT_TRUE(request);
