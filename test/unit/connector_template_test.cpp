@@ -218,6 +218,7 @@ TEST(Row, JudgesStatuses) {
         EXPECT_EQ(Verdicts(connector, one, {{status, {}, "no"}}), Words({"refused: HTTP " + std::to_string(status) + ": no"})) << status;
     EXPECT_EQ(Verdicts(connector, two, {{422, {}, "no"}}), Words({"split: HTTP 422: no", "split: HTTP 422: no"}));
     EXPECT_EQ(Verdicts(connector, one, {{0, {}, ""}}), Words({"retry: no answer"}));
+    EXPECT_EQ(Verdicts(connector, one, {{0, {}, std::string(600, 'x')}}), Words({"retry: no answer: " + std::string(489, 'x')}));
     EXPECT_EQ(Verdicts(connector, one, {}), Words({"retry: a request of the batch was not sent"}));
     EXPECT_EQ(Verdicts(connector, one, {{503, {{"retry-after", "7"}}, ""}}), Words({"retry: HTTP 503 (7 s)"}));
     EXPECT_EQ(Verdicts(connector, one, {{503, {{"retry-after", "Tue, 14 Nov 2023 22:14:20 GMT"}}, ""}}), Words({"retry: HTTP 503 (60 s)"}));
