@@ -330,8 +330,8 @@ INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::c
             {"emailAddress": "{{ field('email') | email | gmail | sha256 }}"},
             {"phoneNumber": "{{ field('phone') | e164(options.region | default('')) | sha256 }}"},
             {"address": {"$all": {
-                "givenName": "{{ field('first_name') | trim | lower | unless_empty | sha256 }}",
-                "familyName": "{{ field('last_name') | trim | lower | unless_empty | sha256 }}",
+                "givenName": "{{ field('first_name') | name | sha256 }}",
+                "familyName": "{{ field('last_name') | name | sha256 }}",
                 "regionCode": "{{ field('country') | country | upper }}",
                 "postalCode": "{{ field('postal_code') | trim | unless_empty }}"
             }}}
@@ -361,8 +361,8 @@ INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::c
                 {"emailAddress": "{{ field('email') | email | gmail | sha256 }}"},
                 {"phoneNumber": "{{ field('phone') | e164(options.region | default('')) | sha256 }}"},
                 {"address": {"$all": {
-                    "givenName": "{{ field('first_name') | trim | lower | unless_empty | sha256 }}",
-                    "familyName": "{{ field('last_name') | trim | lower | unless_empty | sha256 }}",
+                    "givenName": "{{ field('first_name') | name | sha256 }}",
+                    "familyName": "{{ field('last_name') | name | sha256 }}",
                     "regionCode": "{{ field('country') | country | upper }}",
                     "postalCode": "{{ field('postal_code') | trim | unless_empty }}"
                 }}}

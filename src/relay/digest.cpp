@@ -11,7 +11,7 @@
 namespace cdp::relay {
 namespace {
 
-const unsigned char* Bytes(std::string_view text) { return reinterpret_cast<const unsigned char*>(text.data()); }
+const unsigned char* Bytes(const char* text) { return reinterpret_cast<const unsigned char*>(text); }
 
 const EVP_MD* Algorithm(Digest digest) {
     switch (digest) {
@@ -46,7 +46,7 @@ std::string Hash(Digest digest, std::string_view text) {
 std::string HmacSha256(std::string_view key, std::string_view text) {
     std::array<unsigned char, EVP_MAX_MD_SIZE> bytes;
     unsigned size = 0;
-    if (HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), Bytes(text), text.size(), bytes.data(), &size) == nullptr)
+    if (HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), Bytes(text.data()), text.size(), bytes.data(), &size) == nullptr)
         throw Error(sqlstate::internal_error, "OpenSSL cannot compute a HMAC");
     return {reinterpret_cast<char*>(bytes.data()), size};
 }
@@ -64,7 +64,7 @@ std::string Hex(std::string_view bytes) {
 
 std::string Base64(std::string_view bytes) {
     std::string text((bytes.size() + 2) / 3 * 4 + 1, '\0');
-    text.resize(EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), Bytes(bytes), static_cast<int>(bytes.size())));
+    text.resize(EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), Bytes(bytes.data()), static_cast<int>(bytes.size())));
     return text;
 }
 
@@ -72,7 +72,7 @@ std::optional<std::string> FromBase64(std::string_view text) {
     if (text.size() % 4 != 0) return std::nullopt;
     std::string bytes(text.size() / 4 * 3, '\0');
     // OpenSSL counts padding as bytes, and forgives blanks around: the text has to come back.
-    const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()), Bytes(text), static_cast<int>(text.size()));
+    const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()), Bytes(text.data()), static_cast<int>(text.size()));
     if (size < 0) return std::nullopt;
     const size_t padding = text.ends_with("==") ? 2 : text.ends_with("=") ? 1 : 0;
     bytes.resize(static_cast<size_t>(size) - padding);

@@ -112,7 +112,8 @@ Answer::Answer(const Response& response, const Scope& scope)
 }
 
 std::string Answer::Reason(const Rules& rules) const {
-    if (response_.status == 0) return response_.body.empty() ? "no answer" : "no answer: " + CleanText(response_.body, kLongestReason);
+    if (response_.status == 0)
+        return response_.body.empty() ? "no answer" : CleanText("no answer: " + response_.body, kLongestReason);
     std::string text = "HTTP " + std::to_string(response_.status);
     auto said = rules.reason ? Text(rules.reason->Render(scope_)) : std::nullopt;
     if (!said) said = body_.get<std::string>();

@@ -48,7 +48,7 @@ std::optional<double> Midnight(int year, int month, int day) {
 // Z, or +01, +01:30, +0130, +01:30:15; nothing behind it. Without it: UTC.
 std::optional<double> Zone(std::string_view text) {
     if (text.empty() || text == "Z") return 0;
-    const double sign = text.front() == '-' ? -1 : 1;
+    const double sign = text.starts_with('-') ? -1 : 1;
     if (!TakeCharacter(text, "+-")) return std::nullopt;
     int hours = 0, minutes = 0, seconds = 0;
     if (!TakeDigits(text, 2, hours)) return std::nullopt;

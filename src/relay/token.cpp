@@ -86,7 +86,9 @@ std::optional<std::string> Token::Header() const {
 
 std::optional<Request> Token::Renew(const Scope& scope, Clock::time_point now) const {
     if (kind_ != Kind::kOauth || (!token_.empty() && now < ends_)) return std::nullopt;
-    return Request{"POST", url_->RenderUrl(scope), {{"Content-Type", "application/x-www-form-urlencoded"}, {"Accept", "application/json"}}, form_};
+    // Not encoded: what may stand in it, administrators wrote.
+    const std::string url = Text(url_->Render(scope)).value_or("");
+    return Request{"POST", url, {{"Content-Type", "application/x-www-form-urlencoded"}, {"Accept", "application/json"}}, form_};
 }
 
 std::optional<Verdict> Token::Renewed(const Response& response, const Scope& scope, Clock::time_point now) {

@@ -66,11 +66,12 @@ SELECT cdp.create_trait('first_name', 'text'), cdp.create_trait('phone', 'text')
 SELECT cdp.create_computed_trait('orders', 'count', event => 'Order Completed');
 SELECT cdp.create_segment('customers', $$orders >= 1 AND city IS DISTINCT FROM 'nowhere'$$);
 });
-process(q{SELECT cdp.identify('u' || i, jsonb_build_object('email', 'u' || i || '@example.com', 'first_name', 'Zoë', 'phone', '+49 30 123' || 1000 + i)),
+process(q{SELECT cdp.identify('u' || i, jsonb_build_object('email', 'u' || i || '@example.com', 'first_name', E'Zo\\u00eb', 'phone', '+49 30 123' || 1000 + i)),
 	cdp.track('Order Completed', 'u' || i) FROM generate_series(1, 120) i});
 is(sql('SELECT string_agg(name, \' \' ORDER BY name) FROM cdp.connector'), join(' ', sort @names, 'webhook'), 'these ship');
 for my $name (@names)
 {
+	$networks{$name}{options}{token_url} = "http://127.0.0.1:$port/$name/token" if $name =~ /^google/;
 	my $options = encode_json($networks{$name}{options});
 	sql(qq{SELECT cdp.create_destination('$name', 'customers', 'email', '{"first_name": "first_name", "orders": "orders", "phone": "phone"}');
 		SELECT cdp.set_delivery('$name', '$name', 'http://127.0.0.1:$port/$name', options => '$options')});
@@ -85,6 +86,7 @@ sub wanted
 }
 sub held { my ($name) = @_; return -e "$folder/$name" ? decode_json(slurp_file("$folder/$name")) : {} }
 sub holds { my ($name) = @_; return join("\n", sort keys %{ held($name) }) eq wanted($name) }
+sub requests { my ($name) = @_; return -e "$folder/$name.log" ? slurp_file("$folder/$name.log") : '' }
 sub report { my ($name) = @_; return sql("SELECT members, delivered, pending, refused FROM cdp.delivery_report WHERE destination = '$name'") }
 
 with_faults({ throttle => 1, fail => 1, expired => 1 });
@@ -96,21 +98,21 @@ my $relay = start_relay($node, env => \%secrets);
 
 for my $name (@names)
 {
-	ok(wait_until("$name holds all", 60, sub { report($name) eq '120|120|0|0' }), "$name: all arrive, through throttling and failures") or diag(report($name), slurp_file("$folder/$name.log"));
+	ok(wait_until("$name holds all", 60, sub { report($name) eq '120|120|0|0' }), "$name: all arrive, through throttling and failures") or diag(report($name), "\n", requests($name), sql("SELECT last_error FROM cdp.delivery_target WHERE destination = '$name'"));
 	ok(holds($name), "$name: the network holds who is in the destination");
 }
-is(held('hubspot')->{'u9@example.com'}{first_name}, 'Zoë', 'hubspot: properties are there');
+is(held('hubspot')->{'u9@example.com'}{first_name}, "Zo\x{eb}", 'hubspot: properties are there');
 is(held('hubspot')->{'u9@example.com'}{orders}, '1', 'hubspot: as texts');
-is_deeply(held('salesforce')->{'u9@example.com'}, { FirstName => 'Zoë', Orders__c => 1 }, 'salesforce: the fields that were asked for');
-is_deeply(held('mailchimp')->{'u9@example.com'}, { FNAME => 'Zoë', ORDERS => '1' }, 'mailchimp: merge fields');
-is_deeply(held('klaviyo')->{'u9@example.com'}, { email => 'u9@example.com', first_name => 'Zoë', properties => { orders => 1, phone => '+49 30 1231009' } }, 'klaviyo: its own fields, and others as properties');
-is_deeply(held('braze')->{'u9@example.com'}, { external_id => 'u9@example.com', first_name => 'Zoë', orders => 1, phone => '+49 30 1231009' }, 'braze: attributes');
+is_deeply(held('salesforce')->{'u9@example.com'}, { FirstName => "Zo\x{eb}", Orders__c => 1 }, 'salesforce: the fields that were asked for');
+is_deeply(held('mailchimp')->{'u9@example.com'}, { FNAME => "Zo\x{eb}", ORDERS => '1' }, 'mailchimp: merge fields');
+is_deeply(held('klaviyo')->{'u9@example.com'}, { email => 'u9@example.com', first_name => "Zo\x{eb}", properties => { orders => 1, phone => '+49 30 1231009' } }, 'klaviyo: its own fields, and others as properties');
+is_deeply(held('braze')->{'u9@example.com'}, { external_id => 'u9@example.com', first_name => "Zo\x{eb}", orders => 1, phone => '+49 30 1231009' }, 'braze: attributes');
 
 with_faults({ refuse => ['u7@example.com'] });
 process(q{SELECT cdp.track('Order Completed', 'u' || i) FROM generate_series(5, 30) i});
 for my $name (@names)
 {
-	ok(wait_until("$name refuses one", 60, sub { report($name) eq '120|119|0|1' }), "$name: one is refused, the others arrive") or diag(report($name), slurp_file("$folder/$name.log"));
+	ok(wait_until("$name refuses one", 60, sub { report($name) eq '120|119|0|1' }), "$name: one is refused, the others arrive") or diag(report($name), "\n", requests($name), sql("SELECT last_error FROM cdp.delivery_target WHERE destination = '$name'"));
 	is(sql("SELECT string_agg(key, ' ') FROM cdp.delivery_failure WHERE destination = '$name'"), 'u7@example.com', "$name: it is the right one");
 	like(sql("SELECT reason FROM cdp.delivery_failure WHERE destination = '$name'"), $networks{$name}{reason}, "$name: the network's reason is kept");
 }
@@ -127,8 +129,8 @@ with_faults({ fail => 1 });
 process(q{SELECT cdp.identify('u' || i, '{"city": "nowhere"}') FROM generate_series(3, 4) i});
 for my $name (@names)
 {
-	ok(wait_until("$name takes them out", 60, sub { holds($name) && report($name) eq '118|118|0|0' }), "$name: who leaves is taken out") or diag(report($name), slurp_file("$folder/$name.log"));
-	my %refusals = map { /(\d+)$/ ? ($1 => 1) : () } split /\n/, slurp_file("$folder/$name.log");
+	ok(wait_until("$name takes them out", 60, sub { holds($name) && report($name) eq '118|118|0|0' }), "$name: who leaves is taken out") or diag(report($name), "\n", requests($name), sql("SELECT last_error FROM cdp.delivery_target WHERE destination = '$name'"));
+	my %refusals = map { /(\d+)$/ ? ($1 => 1) : () } split /\n/, requests($name);
 	is(join(' ', grep { !/^2/ && $_ !~ $networks{$name}{refusals} } sort keys %refusals), '', "$name: nothing was sent that its documentation does not allow");
 }
 

@@ -131,7 +131,7 @@ TEST(Template, SaysWhatIsWrong) {
 }
 
 TEST(Template, EndsWhereARequestBecomesTooLarge) {
-    Json loops = "{{ row }}";
+    Json loops = std::string(10'000, 'x');
     for (int i = 0; i < 24; ++i) loops = {{"$changes", loops}};
     try {
         Rendered(loops);
@@ -218,6 +218,7 @@ TEST(Row, JudgesStatuses) {
         EXPECT_EQ(Verdicts(connector, one, {{status, {}, "no"}}), Words({"refused: HTTP " + std::to_string(status) + ": no"})) << status;
     EXPECT_EQ(Verdicts(connector, two, {{422, {}, "no"}}), Words({"split: HTTP 422: no", "split: HTTP 422: no"}));
     EXPECT_EQ(Verdicts(connector, one, {{0, {}, ""}}), Words({"retry: no answer"}));
+    EXPECT_EQ(Verdicts(connector, one, {{0, {}, std::string(600, 'x')}}), Words({"retry: no answer: " + std::string(489, 'x')}));
     EXPECT_EQ(Verdicts(connector, one, {}), Words({"retry: a request of the batch was not sent"}));
     EXPECT_EQ(Verdicts(connector, one, {{503, {{"retry-after", "7"}}, ""}}), Words({"retry: HTTP 503 (7 s)"}));
     EXPECT_EQ(Verdicts(connector, one, {{503, {{"retry-after", "Tue, 14 Nov 2023 22:14:20 GMT"}}, ""}}), Words({"retry: HTTP 503 (60 s)"}));
@@ -227,8 +228,9 @@ TEST(Row, JudgesStatuses) {
 }
 
 TEST(Row, GetsAnAccessToken) {
-    const Json row = {{"name", "x"}, {"auth", {{"type", "oauth2"}, {"token_url", "{{ endpoint }}/token"}, {"secret_env", "CDP_X"}}}};
-    Settings settings = With({}, {{"CDP_X", R"({"client_id": "me", "client_secret": "a&b"})"}});
+    const Json row = {{"name", "x"}, {"auth", {{"type", "oauth2"}, {"token_url", "{{ options.at }}/token"}, {"secret_env", "CDP_X"}}},
+                      {"options", {{"at", {{"default", "http://127.0.0.1:9"}}}}}};
+    Settings settings = With(Json::object(), {{"CDP_X", R"({"client_id": "me", "client_secret": "a&b"})"}});
     Connector connector = Connector::FromRow(row, settings);
     const auto request = connector.Renew(kNow);
     ASSERT_TRUE(request);
