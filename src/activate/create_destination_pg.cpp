@@ -89,6 +89,14 @@ Columns Analyse(const Definition& definition, Oid owner) {
     return columns;
 }
 
+std::optional<govern::Purpose> PurposeNamed(const std::optional<std::string>& name) {
+    if (!name) return std::nullopt;
+    const auto purposes = govern::Purposes::Load();
+    const auto* purpose = purposes.Named(*name);
+    if (purpose == nullptr) throw govern::NoPurpose(*name);
+    return *purpose;
+}
+
 /// Where the table is to be, qualified and quoted. Without a schema it is in cdp_out.
 std::string TableName(const std::optional<std::string>& given, const std::string& name, Oid caller) {
     if (!given) return "cdp_out." + Quoted(name);
@@ -133,10 +141,11 @@ void Insert(const Definition& d, const Columns& columns) {
         texts.push_back(text);
     }
     pg::Execute(
-        "INSERT INTO cdp.destination (destination_id, name, segment, key, columns, table_name, owner, reads)"
-        " VALUES ($1, $2, $3, $4, jsonb_object($5, $6), $7, $8::name, $9::name[])",
+        "INSERT INTO cdp.destination (destination_id, name, segment, key, columns, table_name, owner, reads, purpose, channel)"
+        " VALUES ($1, $2, $3, $4, jsonb_object($5, $6), $7, $8::name, $9::name[], $10, $11)",
         {pg::Int8(d.destination_id), pg::Text(d.name), pg::TextOrNull(d.segment), pg::Text(d.key), NameArray(names),
-         NameArray(texts), pg::Text(d.table), pg::Text(d.owner), NameArray(columns.reads)});
+         NameArray(texts), pg::Text(d.table), pg::Text(d.owner), NameArray(columns.reads),
+         pg::TextOrNull(d.purpose ? std::optional(d.purpose->name) : std::nullopt), pg::TextOrNull(d.channel)});
 }
 
 }  // namespace
@@ -150,7 +159,9 @@ Oid CreateDestination(const Request& request, Oid owner) {
         throw Error(sqlstate::undefined_object, "segment \"" + *request.segment + "\" does not exist")
             .Hint("Create it with cdp.create_segment.");
 
-    Definition d{0, request.name, request.segment, request.key, {}, {}, {}};
+    Definition d{0, request.name, request.segment, request.key, {}, {}, {}, false, PurposeNamed(request.purpose), request.channel};
+    if (d.channel && !d.purpose)
+        throw Error(sqlstate::invalid_parameter_value, "a channel without a purpose says nothing").Hint("Name the purpose that people consent to.");
     if (!d.KeyedByProfile() &&
         !Exists("SELECT FROM cdp.identifier_type WHERE name = $1 AND dropped_at IS NULL", request.key))
         throw Error(sqlstate::undefined_object, "identifier type \"" + request.key + "\" does not exist")

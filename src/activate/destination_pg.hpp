@@ -6,6 +6,7 @@
 // in a security-restricted operation. Only their values are then written, by the extension's owner.
 #pragma once
 
+#include "govern/consent_pg.hpp"
 #include "pg/spi.hpp"
 
 namespace cdp::activate {
@@ -20,6 +21,8 @@ struct Definition {
     std::string table;                                          // qualified and quoted
     std::string owner;
     bool stands_still = false;                                  // has a problem
+    std::optional<govern::Purpose> purpose;                     // only whose consent covers it
+    std::optional<std::string> channel;                         //   on this channel; none: on all
 
     bool KeyedByProfile() const { return key == "profile_id"; }
     /// Whether a change of the members of one of these segments may change it.
@@ -46,6 +49,8 @@ public:
     Changes Maintain(bool leave_only);
     /// Puts all rows right, whosever they are.
     Changes Refill();
+    /// How many people would be in it but for consent or a suppression.
+    int64 CountKeptOut() const;
 
 private:
     struct Plans;
@@ -62,6 +67,8 @@ public:
 
     bool empty() const { return destinations_.empty(); }
     const std::vector<Destination>& all() const { return destinations_; }
+    /// Throws if there is none of that name.
+    const Destination& Named(std::string_view name) const;
 
     /// Puts the rows of the people in the staged rows cdp_touched (profile_id bigint; each once) right: of everybody
     /// whose profile, identifiers or memberships changed, who is new or was merged away. After all of these are
@@ -73,6 +80,8 @@ public:
     /// The same for everybody, in the destinations that depend on one of these segments. For what changes a
     /// segment's members outside of a batch: creating, altering, dropping it.
     void Refill(std::span<const std::string> segments);
+    /// The same, in the destinations of one purpose.
+    void RefillOf(std::string_view purpose);
 
     struct Difference {
         std::string table;

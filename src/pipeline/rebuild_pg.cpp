@@ -3,6 +3,7 @@
 #include <map>
 #include <unordered_map>
 
+#include "govern/consent_pg.hpp"
 #include "identity/stitch_pg.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/definitions_pg.hpp"
@@ -289,6 +290,8 @@ CDP_FUNCTION(cdp_rebuild)  // cdp.rebuild(repair boolean) → TABLE(table_name, 
                               "group_id, traits, first_seen_at, last_seen_at, state", "group_id, traits, first_seen_at, last_seen_at, state"));
     report("account_member", Compare({"account_member", "profile_id, group_id", "since", "cdp_fresh_account_member", ""}, repair,
                                      "profile_id, group_id, since", "profile_id, group_id, since"));
+    Notice("consents");
+    for (const auto& [table, differing] : govern::CompareConsents("cdp_fresh_identifier", repair)) report(table, differing);
     RebuildSegments(*definitions.segments, repair, report);
     if (repair) pg::Execute("UPDATE cdp.trait SET problem = NULL WHERE problem IS NOT NULL");
     if (repair) pg::Execute("UPDATE cdp.segment SET problem = NULL WHERE problem IS NOT NULL");
@@ -296,7 +299,7 @@ CDP_FUNCTION(cdp_rebuild)  // cdp.rebuild(repair boolean) → TABLE(table_name, 
     definitions.segments->NoteProblems();
     const auto destinations = pg::Query("SELECT table_name, differing FROM cdp.destination_difference($1)", {pg::Bool(repair)});
     for (uint64 i = 0; i < destinations.size(); ++i) report(destinations.Text(i, 1), destinations.Get(i, 2) ? std::optional(destinations.Int8(i, 2)) : std::nullopt);
-    pg::Execute("DROP TABLE cdp_fresh_identifier, cdp_fresh_profile, cdp_fresh_account, cdp_fresh_account_member, cdp_fresh_member");
+    pg::Execute("DROP TABLE cdp_fresh_identifier, cdp_fresh_profile, cdp_fresh_account, cdp_fresh_account_member, cdp_fresh_member, cdp_fresh_consent");
     pipeline::TouchConfiguration();
     return result.Done();
 }
