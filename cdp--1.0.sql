@@ -477,6 +477,32 @@ COMMENT ON COLUMN cdp.trait.personal IS
 COMMENT ON TABLE cdp.trait IS
     'The columns of cdp.profile that are kept by themselves. aggregate: of a declared trait its survivorship; path: the trait, or the property, that it reads.';
 
+CREATE TABLE cdp.activity (
+    trait_id int PRIMARY KEY,
+    measure  text NOT NULL CHECK (measure IN ('times', 'days', 'first', 'last', 'sequence')),
+    events   text[] NOT NULL,
+    within   interval,
+    filter   text,
+    same     text,
+    owner    name,
+    filled   boolean NOT NULL DEFAULT false,
+    problem  text
+);
+COMMENT ON TABLE cdp.activity IS
+    'What segments ask of people''s events (cdp.did and its like), each kept once in every profile''s state, whichever segments ask for it.';
+COMMENT ON COLUMN cdp.activity.within IS 'A window; of a sequence the longest time from the first event to the last.';
+COMMENT ON COLUMN cdp.activity.owner IS 'With whose rights the filter runs.';
+COMMENT ON COLUMN cdp.activity.problem IS
+    'Why it stands still: its filter failed, and so do the segments that ask for it. cdp.rebuild(true) computes it afresh.';
+
+CREATE TABLE cdp.timer (
+    due_at     timestamptz NOT NULL,
+    profile_id bigint NOT NULL,
+    PRIMARY KEY (due_at, profile_id)
+);
+COMMENT ON TABLE cdp.timer IS
+    'When to look at people again though no message comes: a window or a comparison with now() may change something about them then. Some rows are early or stand for nothing any more.';
+
 CREATE TABLE cdp.account (
     group_id      text COLLATE "C" PRIMARY KEY,
     traits        jsonb NOT NULL DEFAULT '{}',
@@ -498,6 +524,8 @@ COMMENT ON TABLE cdp.account_member IS 'Who belongs to which group, since the fi
 
 SELECT pg_extension_config_dump('cdp.trait', '');
 SELECT pg_extension_config_dump('cdp.trait_id_seq', '');
+SELECT pg_extension_config_dump('cdp.activity', '');
+SELECT pg_extension_config_dump('cdp.timer', '');
 SELECT pg_extension_config_dump('cdp.account', '');
 SELECT pg_extension_config_dump('cdp.account_member', '');
 
@@ -520,6 +548,7 @@ CREATE TABLE cdp.segment (
     owner        name NOT NULL,
     size         bigint NOT NULL DEFAULT 0,
     refresh      interval,
+    refreshed_at timestamptz,
     filled_epoch bigint NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
     altered_at   timestamptz,
@@ -528,6 +557,8 @@ CREATE TABLE cdp.segment (
 COMMENT ON TABLE cdp.segment IS 'The segments: an SQL condition over cdp.profile each, and how many people meet it now.';
 COMMENT ON COLUMN cdp.segment.problem IS
     'Why the segment stands still: its definition failed, and its members stay as they were then. NULL: it is kept. cdp.alter_segment and cdp.rebuild(true) compute it afresh.';
+COMMENT ON COLUMN cdp.segment.refresh IS 'Its members are computed afresh so often, and by that alone; NULL: they are kept with every message and the clock.';
+COMMENT ON COLUMN cdp.segment.refreshed_at IS 'When they were last.';
 COMMENT ON COLUMN cdp.segment.filled_epoch IS 'Internal: when membership was last computed for everybody; states older than that do not know it.';
 
 CREATE TABLE cdp.segment_member (
@@ -545,11 +576,12 @@ CREATE TABLE cdp.segment_transition (
     entered     boolean NOT NULL,
     at          timestamptz NOT NULL,
     cause       text NOT NULL,
-    event_id    bigint
+    event_id    bigint,
+    due_at      timestamptz
 );
 CREATE INDEX segment_transition_profile_id ON cdp.segment_transition (profile_id, segment_id);
 COMMENT ON TABLE cdp.segment_transition IS
-    'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), merge, split, rules, import, create, alter, rebuild.';
+    'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), clock (due_at: the instant that had come), merge, split, rules, import, create, alter, refresh, rebuild.';
 
 SELECT pg_extension_config_dump('cdp.segment', '');
 SELECT pg_extension_config_dump('cdp.segment_id_seq', '');
@@ -1055,7 +1087,7 @@ CREATE FUNCTION cdp.create_destination(name text, segment text DEFAULT NULL, key
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_create_destination';
 COMMENT ON FUNCTION cdp.create_destination(text, text, text, jsonb, text, text, text) IS
-    'Makes the table (default: cdp_out.<name>), one row per member of the segment, or per profile; fills it, keeps it current, and publishes it as cdp_<name>. columns: column → SQL expression over the profile row, which may call cdp.segment_names(); by default first_seen_at, last_seen_at, event_count and every trait there is now. key: profile_id, or an identifier type. purpose: only people whose consent covers it, on channel (NULL: on every channel), are ever in it. Whoever is suppressed is in none.';
+    'Makes the table (default: cdp_out.<name>), one row per member of the segment, or per profile; fills it, keeps it current, and publishes it as cdp_<name>. columns: column → SQL expression over the profile row, which may call cdp.segment_names() and cdp.consented(purpose, channel); by default first_seen_at, last_seen_at, event_count and every trait there is now. key: profile_id, or an identifier type. purpose: only people whose consent covers it, on channel (NULL: on every channel), are ever in it. Whoever is suppressed is in none.';
 REVOKE ALL ON FUNCTION cdp.create_destination(text, text, text, jsonb, text, text, text) FROM PUBLIC;
 
 CREATE FUNCTION cdp.drop_destination(name text) RETURNS void
@@ -1757,10 +1789,13 @@ DECLARE
     user_of text;
 BEGIN
     PERFORM cdp.lock_pipeline();
-    SELECT d.name INTO user_of FROM cdp.destination d WHERE d.purpose = drop_purpose.name ORDER BY d.name LIMIT 1;
+    SELECT d.name INTO user_of FROM cdp.destination d
+    WHERE d.purpose = drop_purpose.name
+       OR EXISTS (SELECT FROM jsonb_each_text(d.columns) c WHERE c.value ~* 'consented' AND strpos(c.value, quote_literal(drop_purpose.name)) > 0)
+    ORDER BY d.name LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'purpose "%" is in use', name
-            USING ERRCODE = 'dependent_objects_still_exist', DETAIL = format('Destination "%s" is for it.', user_of), HINT = 'Drop that first.';
+            USING ERRCODE = 'dependent_objects_still_exist', DETAIL = format('Destination "%s" asks for it.', user_of), HINT = 'Drop that first.';
     END IF;
     DELETE FROM cdp.purpose p WHERE p.name = drop_purpose.name;
     IF NOT FOUND THEN
@@ -2395,6 +2430,55 @@ CREATE FUNCTION cdp.has_identifier(type text) RETURNS boolean
     AS 'MODULE_PATHNAME', 'cdp_only_in_condition';
 COMMENT ON FUNCTION cdp.has_identifier(text) IS 'In a segment''s condition: whether the person has an identifier of that type.';
 
+CREATE FUNCTION cdp.did(
+        event text, within interval DEFAULT NULL, at_least int DEFAULT 1, at_most int DEFAULT NULL, filter text DEFAULT NULL)
+    RETURNS boolean
+    LANGUAGE c STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_only_in_condition';
+COMMENT ON FUNCTION cdp.did(text, interval, int, int, text) IS
+    'In a segment''s condition: whether the person did event at_least to at_most times (NULL: without limit) within a rolling window (NULL: ever; its edge moves as that of a computed trait). filter: an SQL condition over the columns of cdp.event.';
+
+CREATE FUNCTION cdp.times_did(event text, within interval DEFAULT NULL, filter text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_only_in_condition';
+COMMENT ON FUNCTION cdp.times_did(text, interval, text) IS 'In a segment''s condition: how many times the person did event within a rolling window (NULL: ever).';
+
+CREATE FUNCTION cdp.days_did(event text, within interval DEFAULT NULL, filter text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_only_in_condition';
+COMMENT ON FUNCTION cdp.days_did(text, interval, text) IS 'In a segment''s condition: on how many days (of UTC) the person did event within a rolling window (NULL: ever).';
+
+CREATE FUNCTION cdp.first_did(event text, filter text DEFAULT NULL) RETURNS timestamptz
+    LANGUAGE c STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_only_in_condition';
+COMMENT ON FUNCTION cdp.first_did(text, text) IS 'In a segment''s condition: when the person first did event, by occurred_at; NULL: never.';
+
+CREATE FUNCTION cdp.last_did(event text, filter text DEFAULT NULL) RETURNS timestamptz
+    LANGUAGE c STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_only_in_condition';
+COMMENT ON FUNCTION cdp.last_did(text, text) IS 'In a segment''s condition: when the person last did event, by occurred_at; NULL: never.';
+
+CREATE FUNCTION cdp.did_sequence(events text[], within interval DEFAULT NULL, same text DEFAULT NULL) RETURNS boolean
+    LANGUAGE c STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_only_in_condition';
+COMMENT ON FUNCTION cdp.did_sequence(text[], interval, text) IS
+    'In a segment''s condition: whether the person did these events (1 to 20) one after the other, each strictly later than the one before, the last at most within after the first (NULL: whenever); same: a property (a path with dots) that has the same value in all of them.';
+
+CREATE FUNCTION cdp.consented(purpose text, channel text DEFAULT NULL) RETURNS boolean
+    LANGUAGE c STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_only_in_condition';
+COMMENT ON FUNCTION cdp.consented(text, text) IS
+    'In a segment''s condition, and in the columns of a destination: whether the person consents to the purpose on that channel; without one, on every channel.';
+REVOKE ALL ON FUNCTION cdp.consented(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.consented(text, text) TO cdp_marketer, cdp_admin;
+
 CREATE FUNCTION cdp.create_segment(
         name text, definition text, description text DEFAULT NULL, refresh interval DEFAULT NULL)
     RETURNS bigint
@@ -2402,7 +2486,7 @@ CREATE FUNCTION cdp.create_segment(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_create_segment';
 COMMENT ON FUNCTION cdp.create_segment(text, text, text, interval) IS
-    'Makes a segment of the people whose row of cdp.profile meets an SQL condition, fills it and keeps it from then on; returns its size. The condition runs with your rights. It may call cdp.in_segment(name) and cdp.has_identifier(type).';
+    'Makes a segment of the people whose row of cdp.profile meets an SQL condition, fills it and keeps it from then on; returns its size. The condition runs with your rights. It may call cdp.in_segment, cdp.has_identifier, cdp.did, cdp.times_did, cdp.days_did, cdp.first_did, cdp.last_did, cdp.did_sequence, cdp.consented, and compare with now(). With refresh, it may also hold subqueries over your own tables; then its members are computed afresh that often.';
 
 CREATE FUNCTION cdp.alter_segment(name text, definition text, OUT entered bigint, OUT left_ bigint) RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT
@@ -2433,9 +2517,11 @@ CREATE FUNCTION cdp.explain_segment(name text, profile_id bigint, OUT condition 
 COMMENT ON FUNCTION cdp.explain_segment(text, bigint) IS
     'Why a person is in a segment or not: its condition part by part (split at AND, OR and NOT), with the values it reads; last the whole. Where a part fails by itself, holds is NULL and value says why.';
 
-REVOKE ALL ON FUNCTION cdp.in_segment(text), cdp.has_identifier(text), cdp.create_segment(text, text, text, interval),
+REVOKE ALL ON FUNCTION cdp.did(text, interval, int, int, text), cdp.times_did(text, interval, text), cdp.days_did(text, interval, text),
+    cdp.first_did(text, text), cdp.last_did(text, text), cdp.did_sequence(text[], interval, text), cdp.in_segment(text), cdp.has_identifier(text), cdp.create_segment(text, text, text, interval),
     cdp.alter_segment(text, text), cdp.drop_segment(text), cdp.preview_segment(text), cdp.explain_segment(text, bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION cdp.in_segment(text), cdp.has_identifier(text), cdp.create_segment(text, text, text, interval),
+GRANT EXECUTE ON FUNCTION cdp.did(text, interval, int, int, text), cdp.times_did(text, interval, text), cdp.days_did(text, interval, text),
+    cdp.first_did(text, text), cdp.last_did(text, text), cdp.did_sequence(text[], interval, text), cdp.in_segment(text), cdp.has_identifier(text), cdp.create_segment(text, text, text, interval),
     cdp.alter_segment(text, text), cdp.drop_segment(text), cdp.preview_segment(text), cdp.explain_segment(text, bigint)
     TO cdp_marketer, cdp_admin;
 -- pipeline.sql: processing what is in the inbox.

@@ -111,6 +111,43 @@ SELECT cdp.alter_purpose('newsletter', 'A letter', 'opt_in');
 SELECT * FROM who WHERE name IN ('letter', 'by_mail');
 SELECT name, description, mode FROM cdp.purpose ORDER BY name;
 
+-- In segments, and in the columns of destinations.
+SELECT cdp.create_segment('readers', $$cdp.consented('newsletter')$$), cdp.create_segment('by mail', $$cdp.consented('newsletter', 'email')$$),
+    cdp.create_segment('profiled', $$event_count > 0 AND NOT cdp.consented(purpose => 'profiling')$$), cdp.create_segment('both', $$cdp.in_segment('readers') AND cdp.consented('profiling')$$);
+SELECT cdp.create_segment('x', $$event_count > 0 AND cdp.consented('news')$$);
+SELECT * FROM cdp.preview_segment($$cdp.consented('news')$$);
+SELECT size FROM cdp.preview_segment($$cdp.consented('newsletter') OR cdp.consented('profiling')$$);
+SELECT cdp.create_destination('crm', key => 'user_id', columns => '{"a": "cdp.consented(''news'')"}');
+SELECT cdp.create_destination('crm', key => 'user_id', columns => '{"reads": "cdp.consented(''newsletter'')", "mail": "cdp.consented(''newsletter'', ''email'') OR ''both'' = ANY (cdp.segment_names())"}');
+SELECT * FROM cdp_out.crm ORDER BY 1;
+CREATE VIEW membership AS SELECT s.name, array_agg(i.value ORDER BY i.value) AS who FROM cdp.segment s JOIN cdp.segment_member m USING (segment_id)
+    JOIN cdp.identifier i ON i.profile_id = m.profile_id AND i.type = 'user_id' GROUP BY s.name;
+SELECT * FROM membership ORDER BY name;
+SELECT cdp.set_consent('user_id', 'bob', 'newsletter', false, 'email', occurred_at => '2024-06-01') > 0 AS recorded;
+SELECT cdp.track('Preferences', 'cid', context => '{"consent": {"categoryPreferences": {"newsletter": true, "profiling": true}}}', occurred_at => '2024-06-01', message_id => 'm4');
+SELECT cdp.process();
+SELECT * FROM membership ORDER BY name;
+SELECT * FROM cdp_out.crm ORDER BY 1;
+SELECT s.name, t.entered, t.cause FROM cdp.segment_transition t JOIN cdp.segment s USING (segment_id) WHERE t.cause <> 'create' ORDER BY 1, 2, 3;
+SELECT * FROM cdp.explain_segment('profiled', cdp.resolve('user_id', 'ann'));
+SELECT * FROM cdp.explain_segment('by mail', cdp.resolve('user_id', 'bob'));
+SELECT * FROM cdp.rebuild() WHERE differing <> 0;
+SELECT cdp.alter_purpose('newsletter', mode => 'opt_out'), cdp.alter_purpose('profiling', mode => 'opt_in');
+SELECT * FROM membership ORDER BY name;
+SELECT * FROM cdp_out.crm ORDER BY 1;
+SELECT * FROM cdp.rebuild() WHERE differing <> 0;
+SELECT cdp.alter_purpose('newsletter', mode => 'opt_in'), cdp.alter_purpose('profiling', mode => 'opt_out');
+SELECT * FROM cdp.rebuild() WHERE differing <> 0;
+SELECT cdp.drop_purpose('profiling');
+SELECT cdp.create_purpose('post');
+SELECT cdp.create_segment('by post', $$cdp.consented('post')$$);
+SELECT cdp.drop_purpose('post');
+SELECT cdp.drop_segment('by post'), cdp.create_destination('post', columns => '{"post": "cdp.consented(''post'')"}');
+SELECT cdp.drop_purpose('post');
+SELECT cdp.drop_destination('post'), cdp.drop_purpose('post');
+SELECT cdp.drop_segment('both'), cdp.drop_segment('profiled'), cdp.drop_segment('by mail'), cdp.drop_segment('readers'), cdp.drop_destination('crm');
+SELECT cdp.consented('newsletter');
+
 -- Suppression overrules everything, for whoever has the identifier, now or later.
 SELECT cdp.suppress('email', 'ANN@x.org', 'hard bounce');
 SELECT cdp.suppress('email', 'ann@x.org');

@@ -68,7 +68,7 @@ bool Attempt(const Destination& destination, F&& work) {
 /// A condition of SQL: whether anything may be sent of the person at all.
 std::string Permitted(const Definition& definition, const std::string& person) {
     const std::string suppressed = "NOT EXISTS (SELECT FROM cdp.suppressed_profile s WHERE s.profile_id = " + person + ")";
-    return definition.purpose ? suppressed + " AND " + govern::CoversSql(person, *definition.purpose, definition.channel) : suppressed;
+    return definition.purpose ? suppressed + " AND " + govern::CoversSql(person, *definition.purpose) : suppressed;
 }
 
 /// a.x, a.y for the columns x and y.
@@ -96,6 +96,12 @@ bool Definition::DependsOn(std::span<const std::string> segments) const {
     return std::find(segments.begin(), segments.end(), segment) != segments.end() ||
            std::any_of(columns.begin(), columns.end(), [](const auto& column) {
                return column.second.find(kSpecialCalls[0]) != std::string::npos;
+           });
+}
+
+bool Definition::DependsOnConsent(std::string_view to) const {
+    return (purpose && purpose->purpose.name == to) || std::any_of(columns.begin(), columns.end(), [](const auto& column) {
+               return column.second.find(kSpecialCalls[1]) != std::string::npos;
            });
 }
 
@@ -156,17 +162,26 @@ void Destination::Prepare() {
     const std::string id = std::to_string(d.destination_id), key = quoted[0];
     const std::vector<std::string> others(quoted.begin() + 1, quoted.end());
 
-    std::string values;
+    std::string values, consents;
     bool asks_segments = false;
+    int asked = 0;
     for (size_t i = 0; i < d.columns.size(); ++i) {
         const auto& [name, text] = d.columns[i];
         std::string expression = text;
-        if (text.find(kSpecialCalls[0]) != std::string::npos) {
+        if (text.find(kSpecialCalls[0]) != std::string::npos || text.find(kSpecialCalls[1]) != std::string::npos) {
             const Oid owner = pg::Call([&] { return get_role_oid(d.owner.c_str(), false); });
             const pg::Condition parsed(text, "column \"" + name + "\" of destination \"" + d.name + "\"", ProfileTable(),
-                                       "profile", owner, kSpecialCalls, pg::Condition::Kind::kValue);
-            asks_segments |= !parsed.specials().empty();
-            expression = parsed.Rewritten([](const pg::SpecialCall&) { return " cdp_wanted.segments "; });
+                                       "profile", owner, kSpecialCalls, {.kind = pg::Condition::Kind::kValue});
+            size_t call = 0;
+            expression = parsed.Rewritten([&](const pg::SpecialCall& special) -> std::string {
+                const size_t number = call++;
+                if (special.function == kSpecialCalls[0]) {
+                    asks_segments = true;
+                    return " cdp_wanted.segments ";
+                }
+                consents += (asked++ == 0 ? "" : ", ") + govern::CoversSql("t.profile_id", govern::ConsentAt(parsed, number, govern::Purposes::Load()));
+                return " cdp_wanted.consents[" + std::to_string(asked) + "] ";
+            });
         }
         // The line feed ends a comment at the end of the text.
         values += (i == 0 ? "" : ", ") + ("CAST((" + expression + "\n) AS " + type_names[i + 1] + ") AS ") + others[i];
@@ -189,7 +204,8 @@ void Destination::Prepare() {
         " WHERE a.profile_id = t.profile_id ORDER BY s.name COLLATE \"C\") END";
     plans->wanted = pg::Statement(
         std::string("SELECT t.profile_id, t.meant") + (by_profile ? ", t.profile_id" : " AND k.value IS NOT NULL, k.value") + ", " +
-        (asks_segments ? segments : "NULL::text[]") + " FROM " + people + " t" + (by_profile ? "" : last_seen));
+        (asks_segments ? segments : "NULL::text[]") + ", " +
+        (asked > 0 ? "CASE WHEN t.meant THEN ARRAY[" + consents + "] END" : "NULL::boolean[]") + " FROM " + people + " t" + (by_profile ? "" : last_seen));
 
     plans->forget = pg::Statement(
         "DELETE FROM cdp.destination_member m USING cdp_wanted w"
@@ -239,7 +255,7 @@ Changes Destination::Maintain(bool leave_only) {
     Prepare();
     Changes changes;
     pg::StagedRows wanted("cdp_wanted", {{"profile_id", INT8OID}, {"wanted", BOOLOID}, {"key", plans_->key_type},
-                                         {"segments", TEXTARRAYOID}});
+                                         {"segments", TEXTARRAYOID}, {"consents", BOOLARRAYOID}});
     wanted.Take(plans_->wanted);
     if (definition_.KeyedByProfile()) {
         changes.rows += plans_->leave.Execute();
@@ -310,9 +326,9 @@ Destinations Destinations::Load() {
         " p.mode = 'opt_out', channel FROM cdp.destination d LEFT JOIN cdp.purpose p ON p.name = d.purpose ORDER BY destination_id");
     for (uint64 i = 0; i < rows.size(); ++i) {
         Definition d{rows.Int8(i, 1), rows.Text(i, 2), rows.OptionalText(i, 3), rows.Text(i, 4), {}, rows.Text(i, 6),
-                     rows.Text(i, 7), rows.Bool(i, 8), {}, rows.OptionalText(i, 11)};
+                     rows.Text(i, 7), rows.Bool(i, 8), {}};
         // Of a purpose that is not there (any more) nobody's consent is known.
-        if (rows.Get(i, 9)) d.purpose = govern::Purpose{rows.Text(i, 9), rows.Bool(i, 10)};
+        if (rows.Get(i, 9)) d.purpose = govern::ConsentQuestion{{rows.Text(i, 9), rows.Bool(i, 10)}, rows.OptionalText(i, 11)};
         pg::Json(pg::Unpacked(*rows.Get(i, 5))).ForEach([&](std::string_view name, const pg::Json& expression) {
             d.columns.emplace_back(name, expression.ToText());
         });
@@ -335,7 +351,7 @@ void Destinations::Refill(std::span<const std::string> segments) {
 
 void Destinations::RefillOf(std::string_view purpose) {
     for (Destination& destination : destinations_)
-        if (const auto& of = destination.definition().purpose; of && of->name == purpose && !destination.definition().stands_still)
+        if (destination.definition().DependsOnConsent(purpose) && !destination.definition().stands_still)
             Attempt(destination, [&] { destination.Refill(); });
 }
 

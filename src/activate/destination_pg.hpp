@@ -21,12 +21,13 @@ struct Definition {
     std::string table;                                          // qualified and quoted
     std::string owner;
     bool stands_still = false;                                  // has a problem
-    std::optional<govern::Purpose> purpose;                     // only whose consent covers it
-    std::optional<std::string> channel;                         //   on this channel; none: on all
+    std::optional<govern::ConsentQuestion> purpose;             // only who consents to it
 
     bool KeyedByProfile() const { return key == "profile_id"; }
     /// Whether a change of the members of one of these segments may change it.
     bool DependsOn(std::span<const std::string> segments) const;
+    /// Whether consent to the purpose may change it.
+    bool DependsOnConsent(std::string_view to) const;
 };
 
 /// How many rows were written.
@@ -80,7 +81,7 @@ public:
     /// The same for everybody, in the destinations that depend on one of these segments. For what changes a
     /// segment's members outside of a batch: creating, altering, dropping it.
     void Refill(std::span<const std::string> segments);
-    /// The same, in the destinations of one purpose.
+    /// The same, in the destinations that ask for consent to a purpose.
     void RefillOf(std::string_view purpose);
 
     struct Difference {
@@ -101,6 +102,6 @@ std::string Literal(const std::string& text);
 Oid ProfileTable();
 
 /// The calls that an expression may make beside reading columns.
-inline constexpr const char* kSpecialCalls[] = {"segment_names"};
+inline constexpr const char* kSpecialCalls[] = {"segment_names", "consented"};
 
 }  // namespace cdp::activate

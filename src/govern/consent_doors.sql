@@ -85,10 +85,13 @@ DECLARE
     user_of text;
 BEGIN
     PERFORM cdp.lock_pipeline();
-    SELECT d.name INTO user_of FROM cdp.destination d WHERE d.purpose = drop_purpose.name ORDER BY d.name LIMIT 1;
+    SELECT d.name INTO user_of FROM cdp.destination d
+    WHERE d.purpose = drop_purpose.name
+       OR EXISTS (SELECT FROM jsonb_each_text(d.columns) c WHERE c.value ~* 'consented' AND strpos(c.value, quote_literal(drop_purpose.name)) > 0)
+    ORDER BY d.name LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'purpose "%" is in use', name
-            USING ERRCODE = 'dependent_objects_still_exist', DETAIL = format('Destination "%s" is for it.', user_of), HINT = 'Drop that first.';
+            USING ERRCODE = 'dependent_objects_still_exist', DETAIL = format('Destination "%s" asks for it.', user_of), HINT = 'Drop that first.';
     END IF;
     DELETE FROM cdp.purpose p WHERE p.name = drop_purpose.name;
     IF NOT FOUND THEN

@@ -50,7 +50,17 @@ Error NoPurpose(std::string_view name) {
     return Error(sqlstate::undefined_object, "purpose \"" + std::string(name) + "\" does not exist").Hint("Create it with cdp.create_purpose.");
 }
 
-std::string CoversSql(const std::string& person, const Purpose& purpose, const std::optional<std::string>& channel, const std::string& consents) {
+ConsentQuestion ConsentAt(const pg::Condition& condition, size_t call, const Purposes& purposes) {
+    const auto& arguments = condition.specials()[call].arguments;
+    const std::string name = arguments[0].value_or("");
+    if (const auto* purpose = purposes.Named(name)) return {*purpose, arguments[1]};
+    std::string detail = condition.what() + " asks for it.";
+    detail[0] = static_cast<char>(toupper(detail[0]));
+    throw condition.At(call, NoPurpose(name).Detail(std::move(detail)));
+}
+
+std::string CoversSql(const std::string& person, const ConsentQuestion& question, const std::string& consents) {
+    const auto& [purpose, channel] = question;
     const auto said = [&](const char* alias) {
         return "FROM " + consents + " " + alias + " WHERE " + alias + ".profile_id = " + person + " AND " + alias + ".purpose = " + Literal(purpose.name);
     };

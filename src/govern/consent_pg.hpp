@@ -9,6 +9,7 @@
 
 #include "govern/consent.hpp"
 #include "identity/rules_pg.hpp"
+#include "pg/expression.hpp"
 #include "profile/traits_pg.hpp"
 
 namespace cdp::govern {
@@ -16,6 +17,14 @@ namespace cdp::govern {
 struct Purpose {
     std::string name;
     bool opt_out;
+    bool operator==(const Purpose&) const = default;
+};
+
+/// Whether somebody consents to a purpose: on a channel, or on every one.
+struct ConsentQuestion {
+    Purpose purpose;
+    std::optional<std::string> channel;
+    bool operator==(const ConsentQuestion&) const = default;
 };
 
 /// What may be consented to.
@@ -34,9 +43,12 @@ private:
 /// That there is no such purpose.
 Error NoPurpose(std::string_view name);
 
-/// A condition of SQL: whether `person` (an SQL expression: a profile id) covers the purpose. The same as Answers::Covers.
-std::string CoversSql(const std::string& person, const Purpose& purpose, const std::optional<std::string>& channel,
-                      const std::string& consents = "cdp.consent");
+/// What the call of consented() that is the special call number `call` asks. Throws, with its position, if there is no
+/// such purpose.
+ConsentQuestion ConsentAt(const pg::Condition& condition, size_t call, const Purposes& purposes);
+
+/// A condition of SQL: whether `person` (an SQL expression: a profile id) consents. The same as Answers::Covers.
+std::string CoversSql(const std::string& person, const ConsentQuestion& question, const std::string& consents = "cdp.consent");
 
 /// A contact point as it stands in the ledger, and whose it is.
 struct Contact {

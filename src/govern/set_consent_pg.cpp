@@ -2,6 +2,7 @@
 #include "govern/consent_pg.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/follow_consents_pg.hpp"
+#include "segment/fill_pg.hpp"
 
 extern "C" {
 #include "utils/timestamp.h"
@@ -113,6 +114,18 @@ CDP_FUNCTION(cdp_refresh_consented)  // cdp.refresh_consented(purpose) → void
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
+    const auto& definitions = pipeline::Current();
+    std::vector<std::string> changed;
+    for (const auto& segment : definitions.segments->all()) {
+        const bool asks = std::any_of(segment.sources.begin(), segment.sources.end(), [&](const segment::Source& source) {
+            return source.kind == segment::Source::Kind::kConsent && source.consent.purpose.name == purpose;
+        });
+        if (!asks || segment.standing.Still()) continue;
+        segment::Fill(*definitions.segments, segment, *definitions.traits, false, "consent");
+        for (auto& name : segment::FillDependents(*definitions.segments, *definitions.traits, segment.name, "consent")) changed.push_back(std::move(name));
+    }
+    pipeline::Current().destinations.Refill(changed);
     pipeline::Current().destinations.RefillOf(purpose);
+    pipeline::TouchConfiguration();
     PG_RETURN_VOID();
 }

@@ -1,15 +1,15 @@
 // pg/expression.cpp: see expression.hpp.
 #include "pg/expression.hpp"
 
-#include "pg/compat.hpp"
+#include "pg/clock.hpp"
+#include "pg/expression_walk.hpp"
+#include "pg/special_call.hpp"
 #include "pg/spi.hpp"
 
 extern "C" {
-#include "access/table.h"
 #include "access/sysattr.h"
-#include "catalog/namespace.h"
+#include "access/table.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "mb/pg_wchar.h"
 #include "nodes/makefuncs.h"
@@ -18,104 +18,19 @@ extern "C" {
 #include "parser/parse_coerce.h"
 #include "parser/parse_collate.h"
 #include "parser/parse_expr.h"
-#include "parser/parse_func.h"
 #include "parser/parse_node.h"
 #include "parser/parse_relation.h"
 #include "parser/parser.h"
-#include "parser/scanner.h"
 #include "utils/acl.h"
-#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
-#include "utils/syscache.h"
 }
 
 namespace cdp::pg {
 
 namespace {
-
-// C structures for the walks below, which PostgreSQL may longjmp through.
-struct Walk {
-    const Oid* special_oids;
-    int special_count;
-    const char* text;            // that is walked through
-    Bitmapset* columns = nullptr;
-    List* calls = nullptr;       // FuncExpr of special functions, in the order of the walk
-    const char* refused = nullptr;
-    int refused_at = -1;
-};
-
-bool DependsOnClock(Oid function) {
-    switch (function) {
-        case F_NOW:
-        case F_STATEMENT_TIMESTAMP:
-        case F_TRANSACTION_TIMESTAMP:
-        case F_AGE_TIMESTAMP:
-        case F_AGE_TIMESTAMPTZ:
-            return true;
-        default:
-            return false;
-    }
-}
-
-/// Whether a literal of a date or a time, at `literal` in the text, says when by the clock: 'now', 'tomorrow 12:00'.
-bool SaysNow(const char* literal) {
-    if (*literal != '\'') return false;
-    do ++literal;
-    while (isspace(static_cast<unsigned char>(*literal)));
-    for (const char* word : {"now", "today", "tomorrow", "yesterday"}) {
-        const size_t length = strlen(word);
-        if (pg_strncasecmp(literal, word, length) == 0 && !isalnum(static_cast<unsigned char>(literal[length]))) return true;
-    }
-    return false;
-}
-
-bool IsVolatile(Oid function, void*) { return func_volatile(function) == PROVOLATILE_VOLATILE; }
-
-bool Inspect(Node* node, Walk* walk) {
-    if (node == nullptr) return false;
-    const auto refuse = [&](const char* why) {
-        if (walk->refused == nullptr) {
-            walk->refused = why;
-            walk->refused_at = exprLocation(node);
-        }
-        return true;
-    };
-    if (IsA(node, Var)) {
-        auto* var = reinterpret_cast<Var*>(node);
-        walk->columns = bms_add_member(walk->columns, var->varattno - FirstLowInvalidHeapAttributeNumber);
-        return var->varattno < 0 ? refuse("reads a system column") : false;
-    }
-    if (IsA(node, SubLink)) return refuse("has a subquery");
-    if (IsA(node, Const)) {
-        const auto* literal = reinterpret_cast<const Const*>(node);
-        switch (literal->consttype) {
-            case DATEOID:
-            case TIMEOID:
-            case TIMETZOID:
-            case TIMESTAMPOID:
-            case TIMESTAMPTZOID:
-                if (literal->location >= 0 && SaysNow(walk->text + literal->location)) return refuse("depends on the clock");
-                break;
-            default: break;
-        }
-    }
-    if (IsA(node, SQLValueFunction)) return refuse("depends on the clock or the session");
-    if (IsA(node, FuncExpr)) {
-        auto* call = reinterpret_cast<FuncExpr*>(node);
-        for (int i = 0; i < walk->special_count; ++i)
-            if (call->funcid == walk->special_oids[i]) {
-                walk->calls = lappend(walk->calls, call);
-                return false;
-            }
-        if (DependsOnClock(call->funcid)) return refuse("depends on the clock");
-    }
-    if (!IsA(node, List) && check_functions_in_node(node, IsVolatile, nullptr))
-        return refuse("calls a volatile function");
-    return expression_tree_walker(node, CDP_TREE_FUNCTION(Inspect), walk);
-}
 
 /// Lets a virtual slot point to rows that are elsewhere; its own memory comes back when this dies.
 struct RowPointers {
@@ -131,27 +46,6 @@ struct RowPointers {
     bool* nulls;
 };
 
-struct Replacement {
-    List* calls;    // FuncExpr, one for each input, in order
-    int* inputs;    // which input each call is
-};
-
-/// Special calls become columns of the inner row, the row's columns stay.
-Node* Replace(Node* node, Replacement* replacement) {
-    if (node == nullptr) return nullptr;
-    if (IsA(node, FuncExpr)) {
-        int i = 0;
-        ListCell* cell;
-        foreach (cell, replacement->calls) {
-            if (lfirst(cell) == node)
-                return reinterpret_cast<Node*>(makeVar(INNER_VAR, static_cast<AttrNumber>(replacement->inputs[i] + 1),
-                                                       exprType(node), -1, exprCollation(node), 0));
-            ++i;
-        }
-    }
-    return expression_tree_mutator(node, CDP_TREE_FUNCTION(Replace), replacement);
-}
-
 void CollectLeaves(Node* node, List** leaves) {
     if (!IsA(node, BoolExpr)) {
         *leaves = lappend(*leaves, node);
@@ -159,24 +53,6 @@ void CollectLeaves(Node* node, List** leaves) {
     }
     ListCell* cell;
     foreach (cell, reinterpret_cast<BoolExpr*>(node)->args) CollectLeaves(static_cast<Node*>(lfirst(cell)), leaves);
-}
-
-/// Where the call that begins at `begin` ends: behind its closing parenthesis.
-int EndOfCall(const char* text, int begin) {
-    core_yy_extra_type extra;
-    core_YYSTYPE value;
-    YYLTYPE at;
-    core_yyscan_t scanner = scanner_init(text + begin, &extra, &ScanKeywords, ScanKeywordTokens);
-    int depth = 0, end = begin;
-    for (int token; (token = core_yylex(&value, &at, scanner)) != 0;) {
-        if (token == '(') ++depth;
-        if (token == ')' && --depth == 0) {
-            end = begin + at + 1;
-            break;
-        }
-    }
-    scanner_finish(scanner);
-    return end;
 }
 
 /// The condition as a parse tree: exactly one expression, nothing of a SELECT around it.
@@ -212,15 +88,56 @@ std::string ColumnsOf(Oid relation) {
     }));
 }
 
+/// An expression over rows of `rel`, analysed: of type boolean, or of any type.
+Node* analyse(ParseState* state, const char* text, Relation rel, const char* alias, Condition::Kind kind) {
+    Node* raw = RawExpression(text);
+    state->p_sourcetext = text;
+    ParseNamespaceItem* item = addRangeTableEntryForRelation(state, rel, AccessShareLock, makeAlias(alias, NIL), false, true);
+    addNSItemToQuery(state, item, false, true, true);
+    // A value is what a generated column might be: no aggregates, sets or subqueries.
+    Node* expression = transformExpr(state, raw, kind == Condition::Kind::kValue ? EXPR_KIND_GENERATED_COLUMN : EXPR_KIND_WHERE);
+    const Oid type = exprType(expression);
+    if (kind == Condition::Kind::kCondition) {
+        if (type != BOOLOID && type != UNKNOWNOID)
+            ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH), errmsg("it must be of type boolean, not %s", format_type_be(type)),
+                            parser_errposition(state, exprLocation(expression))));
+        expression = coerce_to_boolean(state, expression, "WHERE");
+    } else if (type == UNKNOWNOID) {
+        expression = coerce_to_target_type(state, expression, UNKNOWNOID, TEXTOID, -1, COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, -1);
+    }
+    assign_expr_collations(state, expression);
+    return expression;
+}
+
+void check_rights(const Bitmapset* columns, Oid relation, Oid owner) {
+    for (int column = -1; (column = bms_next_member(columns, column)) >= 0;) {
+        const auto number = static_cast<AttrNumber>(column + FirstLowInvalidHeapAttributeNumber);
+        const bool allowed = pg_class_aclcheck(relation, owner, ACL_SELECT) == ACLCHECK_OK ||
+                             (number == 0 ? pg_attribute_aclcheck_all(relation, owner, ACL_SELECT, ACLMASK_ALL) == ACLCHECK_OK
+                                          : pg_attribute_aclcheck(relation, number, owner, ACL_SELECT) == ACLCHECK_OK);
+        if (!allowed)
+            ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                            errmsg("role \"%s\" may not read column \"%s\"", GetUserNameFromId(owner, false),
+                                   number == 0 ? "*" : get_attname(relation, number, false))));
+    }
+}
+
+/// Where a value of the clock ends that begins at `begin`: behind the word, or the parentheses behind it.
+int EndOfClock(const Node* clock, const std::string& text, int begin) {
+    if (IsA(clock, FuncExpr)) return Call([&] { return end_of_call(text.c_str(), begin); });
+    while (static_cast<size_t>(begin) < text.size() && (isalpha(static_cast<unsigned char>(text[begin])) || text[begin] == '_')) ++begin;
+    return begin;
+}
+
 }  // namespace
 
 Condition::Condition(std::string text, std::string what, Oid relation, const char* alias, Oid owner,
-                     std::span<const char* const> specials, Kind kind)
-    : text_(std::move(text)), what_(std::move(what)), owner_(owner) {
+                     std::span<const char* const> specials, Options options)
+    : text_(std::move(text)), what_(std::move(what)), owner_(owner), options_(options) {
     memory_ = Call([] { return AllocSetContextCreate(TopMemoryContext, "cdp condition", ALLOCSET_SMALL_SIZES); });
     const MemoryContext outer = MemoryContextSwitchTo(memory_);
     try {
-        Parse(relation, alias, specials, kind);
+        Parse(relation, alias, specials);
         MemoryContextSwitchTo(outer);
     } catch (const PgError& error) {
         MemoryContextSwitchTo(outer);
@@ -256,109 +173,68 @@ void Condition::Explain(ErrorData* data, Oid relation, std::string_view alias) c
     throw error;
 }
 
-void Condition::Parse(Oid relation, const char* alias, std::span<const char* const> special_names, Kind kind) {
-    std::vector<Oid> special_oids;
-    for (const char* name : special_names)
-        special_oids.push_back(Call([&] {
-            const Oid text_type[] = {TEXTOID};
-            List* qualified = list_make2(makeString(const_cast<char*>("cdp")), makeString(const_cast<char*>(name)));
-            const Oid with_argument = LookupFuncName(qualified, 1, text_type, true);
-            return OidIsValid(with_argument) ? with_argument : LookupFuncName(qualified, 0, text_type, true);
-        }));
-
-    Walk walk{special_oids.data(), static_cast<int>(special_oids.size()), text_.c_str()};
-    ParseState* state = nullptr;
+void Condition::Parse(Oid relation, const char* alias, std::span<const char* const> special_names) {
+    const std::vector<Oid> functions = SpecialFunctions(special_names);
+    ExpressionWalk walk{functions.data(), static_cast<int>(functions.size()), text_.c_str(), options_};
     char* type_name = nullptr;
-    Node* tree = Call([&] {
-        Node* raw = RawExpression(text_.c_str());
-        state = make_parsestate(nullptr);
-        state->p_sourcetext = text_.c_str();
+    tree_ = Call([&] {
+        ParseState* state = make_parsestate(nullptr);
         Relation rel = table_open(relation, AccessShareLock);
-        ParseNamespaceItem* item =
-            addRangeTableEntryForRelation(state, rel, AccessShareLock, makeAlias(alias, NIL), false, true);
-        addNSItemToQuery(state, item, false, true, true);
-        // A value is what a generated column might be: no aggregates, sets or subqueries.
-        const ParseExprKind place = kind == Kind::kValue ? EXPR_KIND_GENERATED_COLUMN : EXPR_KIND_WHERE;
-        Node* expression = transformExpr(state, raw, place);
-        const Oid type = exprType(expression);
-        if (kind == Kind::kCondition) {
-            if (type != BOOLOID && type != UNKNOWNOID)
-                ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-                                errmsg("it must be of type boolean, not %s", format_type_be(type)),
-                                parser_errposition(state, exprLocation(expression))));
-            expression = coerce_to_boolean(state, expression, "WHERE");
-        } else if (type == UNKNOWNOID) {
-            expression = coerce_to_target_type(state, expression, UNKNOWNOID, TEXTOID, -1, COERCION_IMPLICIT,
-                                               COERCE_IMPLICIT_CAST, -1);
-        }
+        Node* expression = analyse(state, text_.c_str(), rel, alias, options_.kind);
         type_name = format_type_with_typemod(exprType(expression), exprTypmod(expression));
-        assign_expr_collations(state, expression);
-        Inspect(expression, &walk);
+        inspect_expression(expression, &walk);
         if (walk.refused != nullptr)
             ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("it %s", walk.refused),
-                            parser_errposition(state, walk.refused_at)));
-        for (int column = -1; (column = bms_next_member(walk.columns, column)) >= 0;) {
-            const auto number = static_cast<AttrNumber>(column + FirstLowInvalidHeapAttributeNumber);
-            const bool allowed =
-                pg_class_aclcheck(relation, owner_, ACL_SELECT) == ACLCHECK_OK ||
-                (number == 0 ? pg_attribute_aclcheck_all(relation, owner_, ACL_SELECT, ACLMASK_ALL) == ACLCHECK_OK
-                             : pg_attribute_aclcheck(relation, number, owner_, ACL_SELECT) == ACLCHECK_OK);
-            if (!allowed)
-                ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                                errmsg("role \"%s\" may not read column \"%s\"", GetUserNameFromId(owner_, false),
-                                       number == 0 ? "*" : get_attname(relation, number, false))));
-        }
+                            walk.hint != nullptr ? errhint("%s", walk.hint) : 0, parser_errposition(state, walk.refused_at)));
+        check_rights(walk.columns, relation, owner_);
         row_ = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(rel)), &TTSOpsVirtual);
         table_close(rel, NoLock);
+        free_parsestate(state);
         return expression;
     });
-    type_ = type_name;
-    for (int column = -1; (column = bms_next_member(walk.columns, column)) >= 0;)
-        columns_.push_back(column + FirstLowInvalidHeapAttributeNumber);
-
-    std::vector<int> inputs;
-    std::vector<std::pair<SpecialCall, int>> calls;
-    for (int i = 0; i < list_length(walk.calls); ++i) {
-        const auto* call = static_cast<FuncExpr*>(list_nth(walk.calls, i));
-        const auto* argument = call->args == NIL ? nullptr : static_cast<const Node*>(linitial(call->args));
-        if (argument != nullptr && IsA(argument, NamedArgExpr))
-            argument = reinterpret_cast<const Node*>(reinterpret_cast<const NamedArgExpr*>(argument)->arg);
-        SpecialCall special;
-        special.function = Call([&] { return get_func_name(call->funcid); });
-        if (argument != nullptr && (!IsA(argument, Const) || reinterpret_cast<const Const*>(argument)->constisnull))
-            throw Error(sqlstate::invalid_parameter_value, what_ + ": the argument of cdp." + special.function + " must be a literal")
-                .At(pg_mbstrlen_with_len(text_.c_str(), call->location) + 1, text_);
-        if (argument != nullptr)
-            special.argument = Bytes(reinterpret_cast<const Const*>(argument)->constvalue);
-        special.begin = call->location;
-        special.end = Call([&] { return EndOfCall(text_.c_str(), call->location); });
-        inputs.push_back(i);
-        specials_.push_back(std::move(special));
-    }
-
-    tree_ = tree;
     relation_ = relation;
     alias_ = alias;
-    Node* runnable = Call([&] {
-        Replacement replacement{walk.calls, inputs.data()};
-        Node* replaced = Replace(tree, &replacement);
-        free_parsestate(state);
-        TupleDesc descriptor = CreateTemplateTupleDesc(list_length(walk.calls));
-        for (int i = 0; i < list_length(walk.calls); ++i)
-            TupleDescInitEntry(descriptor, static_cast<AttrNumber>(i + 1), "input",
-                               exprType(static_cast<Node*>(list_nth(walk.calls, i))), -1, 0);
-        inputs_ = MakeSingleTupleTableSlot(descriptor, &TTSOpsVirtual);
-        return replaced;
-    });
-
+    type_ = type_name;
+    has_subquery_ = walk.has_subquery;
+    for (int column = -1; (column = bms_next_member(walk.columns, column)) >= 0;)
+        columns_.push_back(column + FirstLowInvalidHeapAttributeNumber);
+    for (int i = 0; i < list_length(walk.relations); ++i) relations_.push_back(list_nth_oid(walk.relations, i));
+    std::sort(relations_.begin(), relations_.end());
+    for (int i = 0; i < list_length(walk.clocks); ++i) {
+        const auto* clock = static_cast<const Node*>(list_nth(walk.clocks, i));
+        const int begin = exprLocation(clock);
+        clocks_.push_back({begin, EndOfClock(clock, text_, begin), clock_type(clock)});
+    }
     // The rights to execute functions are checked here.
     const ActAs as_owner(owner_, true);
-    Call([&] {
-        state_ = ExecInitExpr(expression_planner(reinterpret_cast<Expr*>(runnable)), nullptr);
+    for (int i = 0; i < list_length(walk.calls); ++i)
+        specials_.push_back(ReadSpecialCall(static_cast<FuncExpr*>(list_nth(walk.calls, i)), text_, what_));
+    if (!has_subquery_) Compile(walk);
+}
+
+void Condition::Compile(ExpressionWalk& walk) {
+    const auto clock = static_cast<AttrNumber>(list_length(walk.calls) + 1);
+    Node* planned = Call([&] {
+        TupleDesc descriptor = CreateTemplateTupleDesc(clock);
+        for (AttrNumber i = 1; i < clock; ++i)
+            TupleDescInitEntry(descriptor, i, "input", exprType(static_cast<Node*>(list_nth(walk.calls, i - 1))), -1, 0);
+        TupleDescInitEntry(descriptor, clock, "clock", TIMESTAMPTZOID, -1, 0);
+        inputs_ = MakeSingleTupleTableSlot(descriptor, &TTSOpsVirtual);
+        ExecStoreAllNullTuple(inputs_);
+        Expr* expression = expression_planner(reinterpret_cast<Expr*>(with_inputs(tree_, &walk)));
+        if (options_.kind == Kind::kCondition && reads_clock(reinterpret_cast<Node*>(expression)))
+            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("it calls a function that depends on the clock")));
+        state_ = ExecInitExpr(expression, nullptr);
         context_ = CreateStandaloneExprContext();
         context_->ecxt_scantuple = row_;
         context_->ecxt_innertuple = inputs_;
+        return reinterpret_cast<Node*>(expression);
     });
+    if (UsesClock() && options_.clock == Clock::kAllowed)
+        clock_use_ = std::make_unique<ClockUse>(planned, clock, [&](int location, Error error) {
+            error.message = what_ + ": " + error.message;
+            return std::move(error).At(pg_mbstrlen_with_len(text_.c_str(), location) + 1, text_);
+        });
 }
 
 Error Condition::At(size_t call, Error error) const {
@@ -380,14 +256,34 @@ std::vector<std::string> Condition::Parts() const {
     return parts;
 }
 
-void Condition::Evaluate(std::span<const Row> rows, std::span<const char> special_values, std::vector<char>* holds) {
-    holds->assign(rows.size(), 0);
-    const size_t inputs = specials_.size();
+std::string Condition::Replaced(const std::vector<std::string>& specials, std::optional<int64> clock) const {
+    struct Replacement {
+        int begin, end;
+        std::string by;
+    };
+    std::vector<Replacement> replacements;  // found in the order of the parse tree, which need not be that of the text
+    for (size_t i = 0; i < specials_.size(); ++i) replacements.push_back({specials_[i].begin, specials_[i].end, specials[i]});
+    if (clock)
+        for (const ClockCall& call : clocks_) replacements.push_back({call.begin, call.end, InstantLiteral(*clock, call.type)});
+    std::sort(replacements.begin(), replacements.end(), [](const auto& a, const auto& b) { return a.begin < b.begin; });
+    std::string result;
+    int from = 0;
+    for (const auto& [begin, end, by] : replacements) {
+        result.append(text_, from, begin - from).append(by);
+        from = end;
+    }
+    return result.append(text_, from, std::string::npos);
+}
+
+/// Does `work(i)` for each row, with that and its inputs in their slots.
+template <class F>
+void Condition::ForEach(std::span<const Row> rows, std::span<const Input> inputs, F&& work) {
+    if (has_subquery_) throw Error(sqlstate::feature_not_supported, what_ + " has a subquery, and is not evaluated row by row");
+    const size_t count = specials_.size();
     const ActAs as_owner(owner_, true);
     const MemoryContext outer = CurrentMemoryContext;
     const auto columns = static_cast<AttrNumber>(row_->tts_tupleDescriptor->natts);
     const RowPointers saved(row_);
-    char* results = holds->data();
     try {
         Call([&] {
             const int nest = NewGUCNestLevel();
@@ -397,18 +293,13 @@ void Condition::Evaluate(std::span<const Row> rows, std::span<const char> specia
                 row_->tts_isnull = const_cast<bool*>(rows[i].nulls);
                 row_->tts_flags &= ~TTS_FLAG_EMPTY;
                 row_->tts_nvalid = columns;
-                if (inputs > 0) {
-                    ExecClearTuple(inputs_);
-                    for (size_t k = 0; k < inputs; ++k) {
-                        inputs_->tts_values[k] = BoolGetDatum(special_values[i * inputs + k]);
-                        inputs_->tts_isnull[k] = false;
-                    }
-                    ExecStoreVirtualTuple(inputs_);
+                for (size_t k = 0; k < count; ++k) {
+                    inputs_->tts_values[k] = inputs[i * count + k].value;
+                    inputs_->tts_isnull[k] = inputs[i * count + k].null;
                 }
-                bool null;
-                ResetExprContext(context_);
-                const Datum result = ExecEvalExprSwitchContext(state_, context_, &null);
-                results[i] = !null && DatumGetBool(result);
+                inputs_->tts_values[count] = TimestampTzGetDatum(rows[i].clock);
+                inputs_->tts_isnull[count] = false;
+                work(i);
             }
             AtEOXact_GUC(false, nest);
         });
@@ -417,6 +308,31 @@ void Condition::Evaluate(std::span<const Row> rows, std::span<const char> specia
         Prefix(error, what_);
         throw;
     }
+}
+
+void Condition::Evaluate(std::span<const Row> rows, std::span<const Input> inputs, std::vector<char>* holds) {
+    holds->assign(rows.size(), 0);
+    char* results = holds->data();
+    ForEach(rows, inputs, [&](size_t i) {
+        bool null;
+        ResetExprContext(context_);
+        const Datum result = ExecEvalExprSwitchContext(state_, context_, &null);
+        results[i] = !null && DatumGetBool(result);
+    });
+}
+
+void Condition::NextFlips(std::span<const Row> rows, std::span<const Input> inputs, std::vector<int64>* flips) {
+    flips->assign(rows.size(), INT64_MAX);
+    if (!UsesClock()) return;
+    if (clock_use_ == nullptr) throw Error(sqlstate::feature_not_supported, what_ + " uses the clock in a way whose changes cannot be foreseen");
+    int64* results = flips->data();
+    ForEach(rows, inputs, [&](size_t i) { results[i] = clock_use_->next(context_, rows[i].clock); });
+}
+
+int64 Condition::NextFlip(const Row& row, std::span<const Input> inputs) {
+    std::vector<int64> flips;
+    NextFlips({&row, 1}, inputs, &flips);
+    return flips.front();
 }
 
 }  // namespace cdp::pg

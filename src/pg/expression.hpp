@@ -11,29 +11,53 @@ extern "C" {
 
 namespace cdp::pg {
 
-/// A call in a condition whose value is not in the row: in_segment('x'), has_identifier('email'), …
+class ClockUse;  // pg/clock.hpp
+
+/// Where the clock is read in a condition's text.
+struct ClockCall {
+    int begin, end;    // in bytes
+    const char* type;  // of what stands there: timestamptz, date, timestamp
+};
+
+/// A call in a condition whose value is not in the row: in_segment('x'), did('Order', within => interval '7 days'), …
 struct SpecialCall {
     std::string function;  // without schema
-    std::string argument;  // empty where it takes none
+    /// All arguments in the order of the function's declaration, defaults filled in; the text form of each (that of an
+    /// interval in IntervalStyle postgres, of an array '{a,b}'), NULL as nullopt. A STRICT function's are never NULL.
+    std::vector<std::optional<std::string>> arguments;
+    Oid type;              // of its value
     int begin, end;        // where it stands in the text, in bytes
-    bool operator==(const SpecialCall& o) const { return function == o.function && argument == o.argument; }
+    bool operator==(const SpecialCall& o) const { return function == o.function && arguments == o.arguments; }
+};
+
+/// What a condition's text may be.
+struct ConditionOptions {
+    /// A boolean condition, or an expression of any type (then there is no Evaluate).
+    enum class Kind { kCondition, kValue };
+    /// now() and its like: refused; allowed where it can be foreseen when they change something (NextFlip); or allowed
+    /// however they are used (then there is no NextFlip).
+    enum class Clock { kRefused, kAllowed, kAnyUse };
+    Kind kind = Kind::kCondition;
+    Clock clock = Clock::kRefused;
+    bool subqueries = false;  // a condition that has one is never evaluated here, only as SQL: see HasSubquery
 };
 
 class Condition {
 public:
-    /// What the text must be: a boolean condition, or an expression of any type (then there is no Evaluate).
-    enum class Kind { kCondition, kValue };
+    using Options = ConditionOptions;
+    using Kind = Options::Kind;
+    using Clock = Options::Clock;
 
     /// Parses and checks `text` over rows of `relation`, which conditions may call `alias`. `what` says in errors
-    /// whose condition it is, e.g. segment "vip". Calls of the functions in `specials` (of schema cdp, one text
-    /// literal as argument, or none) become inputs. Throws with a position for: syntax, unknown names, no boolean, volatile
-    /// functions, subqueries, the clock, and columns that `owner` may not read.
+    /// whose condition it is, e.g. segment "vip". Calls of the functions of schema cdp that are named in `specials`
+    /// (whatever their signatures; their arguments must be constants) become inputs. Throws with a position for: syntax,
+    /// unknown names, no boolean, volatile functions, columns that `owner` may not read, and what `options` refuse.
     Condition(std::string text, std::string what, Oid relation, const char* alias, Oid owner,
-              std::span<const char* const> specials, Kind kind = Kind::kCondition);
+              std::span<const char* const> specials, Options options = {});
     ~Condition();
     Condition(const Condition&) = delete;
 
-    /// The columns it reads, by attribute number; ascending.
+    /// The columns it reads, by attribute number; ascending. 0: the row as a whole. Those that a subquery refers to count.
     const std::vector<int>& columns() const { return columns_; }
     const std::vector<SpecialCall>& specials() const { return specials_; }
     const std::string& text() const { return text_; }
@@ -43,29 +67,55 @@ public:
     Oid owner() const { return owner_; }
     /// The type of its value, as SQL.
     const std::string& type() const { return type_; }
+    /// Whether now() or its like stands in it.
+    bool UsesClock() const { return !clocks_.empty(); }
+    /// Whether it has a subquery: then only Rewritten() is of use, and the owner's rights on what the subquery reads are
+    /// checked when that runs.
+    bool HasSubquery() const { return has_subquery_; }
+    /// The tables and views that its subqueries read by name; ascending.
+    const std::vector<Oid>& relations() const { return relations_; }
 
     /// Its parts, split at AND, OR and NOT, as SQL. Throws.
     std::vector<std::string> Parts() const;
 
-    /// The text with its special calls replaced by what `replace` gives for each.
+    /// The text with its special calls replaced by what `replace` gives for each, and now() and its like by the instant
+    /// `clock` (microseconds of PostgreSQL's epoch); without `clock` they stay.
     template <class F>
-    std::string Rewritten(F&& replace) const;
+    std::string Rewritten(F&& replace, std::optional<int64> clock = std::nullopt) const;
 
-    /// A row to evaluate it on: all columns of the relation.
+    /// A row to evaluate it on: all columns of the relation, and what now() is.
     struct Row {
         const Datum* values;
         const bool* nulls;
+        int64 clock = 0;  // microseconds of PostgreSQL's epoch; of no matter if it does not use the clock
     };
-    /// Evaluates it on each row, with the owner's rights; `special_values`: those of the special calls, row by row.
+    /// The value of a special call for a row, of the call's type (which must be one that is passed by value).
+    struct Input {
+        Datum value;
+        bool null;
+    };
+    /// Evaluates it on each row, with the owner's rights; `inputs`: those of the special calls, row by row.
     /// NULL counts as false. Throws what the expression raises.
-    void Evaluate(std::span<const Row> rows, std::span<const char> special_values, std::vector<char>* holds);
+    void Evaluate(std::span<const Row> rows, std::span<const Input> inputs, std::vector<char>* holds);
+
+    /// The first instant after row.clock at which time alone might change its value for this row, as long as row and
+    /// inputs stay: never too late, and early only where it repeats itself (hours of the day, days of the week, …): ask
+    /// again then. INT64_MAX: never. Reckons with the session's TimeZone. Throws what the expression raises.
+    int64 NextFlip(const Row& row, std::span<const Input> inputs);
+    /// The same for many rows.
+    void NextFlips(std::span<const Row> rows, std::span<const Input> inputs, std::vector<int64>* flips);
 
 private:
-    void Parse(Oid relation, const char* alias, std::span<const char* const> specials, Kind kind);
+    void Parse(Oid relation, const char* alias, std::span<const char* const> specials);
+    void Compile(struct ExpressionWalk& walk);
     [[noreturn]] void Explain(ErrorData* data, Oid relation, std::string_view alias) const;
+    std::string Replaced(const std::vector<std::string>& specials, std::optional<int64> clock) const;
+    template <class F>
+    void ForEach(std::span<const Row> rows, std::span<const Input> inputs, F&& work);
 
     std::string text_, what_, type_;
     Oid owner_;
+    Options options_;
     MemoryContext memory_;
     Node* tree_ = nullptr;          // analysed, special calls and all
     Oid relation_ = InvalidOid;
@@ -73,23 +123,20 @@ private:
     ExprState* state_ = nullptr;
     ExprContext* context_ = nullptr;
     TupleTableSlot* row_ = nullptr;
-    TupleTableSlot* inputs_ = nullptr;
+    TupleTableSlot* inputs_ = nullptr;  // the special calls' values, and the clock behind them
     std::vector<int> columns_;
     std::vector<SpecialCall> specials_;
+    std::vector<ClockCall> clocks_;
+    std::unique_ptr<ClockUse> clock_use_;
+    bool has_subquery_ = false;
+    std::vector<Oid> relations_;
 };
 
 template <class F>
-std::string Condition::Rewritten(F&& replace) const {
-    // The calls are in the order of the parse tree, which need not be that of the text.
-    std::vector<SpecialCall> calls = specials_;
-    std::sort(calls.begin(), calls.end(), [](const auto& a, const auto& b) { return a.begin < b.begin; });
-    std::string result;
-    int from = 0;
-    for (const SpecialCall& call : calls) {
-        result.append(text_, from, call.begin - from).append(replace(call));
-        from = call.end;
-    }
-    return result.append(text_, from, std::string::npos);
+std::string Condition::Rewritten(F&& replace, std::optional<int64> clock) const {
+    std::vector<std::string> specials;
+    for (const SpecialCall& call : specials_) specials.push_back(replace(call));
+    return Replaced(specials, clock);
 }
 
 }  // namespace cdp::pg

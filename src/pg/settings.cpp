@@ -4,6 +4,7 @@
 extern "C" {
 #include "utils/datetime.h"
 #include "utils/guc.h"
+#include "utils/timestamp.h"
 }
 
 namespace cdp::pg {
@@ -24,6 +25,8 @@ bool CheckRegion(char** value, void**, GucSource) {
 }
 
 char* dedupe_window_text = nullptr;
+char* mock_time_text = nullptr;
+TimestampTz mock_time = 0;  // 0: none
 
 /// An interval as people write it ('30 days', '1h'), in microseconds. Days have 24 hours, months 30 days.
 /// Raises nothing, since the postmaster reads settings too.
@@ -54,7 +57,37 @@ bool CheckWindow(char** value, void** extra, GucSource) {
 
 void AssignWindow(const char*, void* extra) { memcpy(&dedupe_window, extra, sizeof dedupe_window); }
 
+/// A point in time as PostgreSQL writes it, with its zone; empty: none. Raises nothing.
+bool ParseTime(const char* text, TimestampTz* time) {
+    *time = 0;
+    if (*text == '\0') return true;
+    char buffer[MAXDATELEN + 1];
+    char* field[MAXDATEFIELDS];
+    int kind[MAXDATEFIELDS], fields, type, zone = 0;
+    struct pg_tm parts {};
+    fsec_t fraction;
+    return ParseDateTime(text, buffer, sizeof buffer, field, kind, MAXDATEFIELDS, &fields) == 0 &&
+           DecodeDateTime(field, kind, fields, &type, &parts, &fraction, &zone) == 0 && type == DTK_DATE &&
+           tm2timestamp(&parts, fraction, &zone, time) == 0;
+}
+
+bool CheckMockTime(char** value, void** extra, GucSource) {
+    TimestampTz time;
+    if (!ParseTime(*value, &time)) {
+        GUC_check_errdetail("It is a point in time such as '2024-05-01 12:00:00+00', or empty.");
+        return false;
+    }
+    *extra = malloc(sizeof time);
+    if (*extra == nullptr) return false;
+    memcpy(*extra, &time, sizeof time);
+    return true;
+}
+
+void AssignMockTime(const char*, void* extra) { memcpy(&mock_time, extra, sizeof mock_time); }
+
 }  // namespace
+
+TimestampTz Now() { return mock_time != 0 ? mock_time : GetCurrentTimestamp(); }
 
 void DefineSettings() {
     DefineCustomStringVariable("cdp.default_region", "The region of phone numbers that have no country code.",
@@ -68,6 +101,9 @@ void DefineSettings() {
     DefineCustomIntVariable("cdp.batch_memory", "How much memory one batch may take, roughly.",
                             "A batch ends with the message that exceeds it.",
                             &batch_memory, 512 * 1024, 1024, MAX_KILOBYTES, PGC_SUSET, GUC_UNIT_KB, nullptr, nullptr, nullptr);
+    DefineCustomStringVariable("cdp.mock_time", "For tests: the time that it is, as far as windows, timers and now() in conditions go.",
+                               "Empty: the real time. It does not go backwards: who was looked at at one instant is not looked at as of an earlier one.",
+                               &mock_time_text, "", PGC_SUSET, 0, CheckMockTime, AssignMockTime, nullptr);
     MarkGUCPrefixReserved("cdp");
 }
 

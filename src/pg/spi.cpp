@@ -115,6 +115,55 @@ uint64 Execute(const std::string& sql, std::initializer_list<Arg> args) {
     return SPI_processed;
 }
 
+namespace {
+
+/// Takes the ids of a SELECT as the executor gives them; C through and through, since errors jump over it.
+struct IdReceiver {
+    DestReceiver of_server;
+    int64* ids;
+    size_t count, room;
+};
+
+bool receive_id(TupleTableSlot* slot, DestReceiver* self) {
+    auto* receiver = reinterpret_cast<IdReceiver*>(self);
+    bool null;
+    const Datum id = slot_getattr(slot, 1, &null);
+    if (null) return true;
+    if (receiver->count == receiver->room) {
+        receiver->room *= 2;
+        receiver->ids = static_cast<int64*>(repalloc_huge(receiver->ids, receiver->room * sizeof(int64)));
+    }
+    receiver->ids[receiver->count++] = DatumGetInt64(id);
+    return true;
+}
+
+}  // namespace
+
+std::vector<int64> Ids(const std::string& sql, std::initializer_list<Arg> args) {
+    Split split(args);
+    IdReceiver receiver{};
+    receiver.of_server.receiveSlot = receive_id;
+    receiver.of_server.rStartup = [](DestReceiver*, int, TupleDesc) {};
+    receiver.of_server.rShutdown = receiver.of_server.rDestroy = [](DestReceiver*) {};
+    receiver.of_server.mydest = DestNone;
+    receiver.room = 1024;
+    const int code = Call([&] {
+        receiver.ids = static_cast<int64*>(palloc(receiver.room * sizeof(int64)));
+        SPIExecuteOptions options{};
+        options.params = makeParamList(static_cast<int>(split.types.size()));
+        options.params->paramFetch = nullptr;
+        for (int i = 0; i < options.params->numParams; ++i)
+            options.params->params[i] = {split.values[static_cast<size_t>(i)], split.nulls[static_cast<size_t>(i)] == 'n', PARAM_FLAG_CONST,
+                                         split.types[static_cast<size_t>(i)]};
+        options.dest = &receiver.of_server;
+        return SPI_execute_extended(sql.c_str(), &options);
+    });
+    Check(code, sql);
+    std::vector<int64> ids(receiver.ids, receiver.ids + receiver.count);
+    Call([&] { pfree(receiver.ids); });
+    return ids;
+}
+
 Statement::~Statement() {
     if (plan_ != nullptr) SPI_freeplan(plan_);
 }

@@ -113,6 +113,10 @@ Rows Query(const std::string& sql, std::initializer_list<Arg> args = {}, bool re
 /// The same for a statement whose rows nobody wants: how many it touched.
 uint64 Execute(const std::string& sql, std::initializer_list<Arg> args = {});
 
+/// The ids that a SELECT of one column of type bigint gives, in no order; NULLs left out. It may run in parallel, and no
+/// row of it is kept.
+std::vector<int64> Ids(const std::string& sql, std::initializer_list<Arg> args = {});
+
 /// A statement that is planned once and kept. Make it static or a member of something that lives long.
 class Statement {
 public:

@@ -119,7 +119,7 @@ void Batch::Join() {
     identifiers_.LookUp();
     auto& entries = identifiers_.entries();
     const auto rules = definitions_.rules.limits();
-    people_.emplace(*definitions_.traits);
+    people_.emplace(*definitions_.traits, pg::Now());
     for (const auto& entry : entries)
         if (entry.identifier_id != 0) people_->Want(entry.profile_id);
     people_->Load();
@@ -184,7 +184,10 @@ void Batch::Write() {
 }
 
 void Batch::WriteConsents(bool any_gone) {
-    consents_.Write(identifiers_, [&](int entry) { return resolver_->ProfileOf(resolver_->NodeOf(entry)); }, any_gone);
+    const auto people = consents_.Write(identifiers_, [&](int entry) { return resolver_->ProfileOf(resolver_->NodeOf(entry)); }, any_gone);
+    if (people.empty()) return;
+    for (auto& touched : touched_)
+        touched.consents_changed = std::binary_search(people.begin(), people.end(), touched.person->profile_id());
 }
 
 void Batch::Run() {
@@ -209,6 +212,7 @@ Oid InstalledExtension() {
 }  // namespace
 
 void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone) {
+    people.RecomputeSequences();
     definitions.segments->Evaluate(touched);
     people.Write(any_gone);
     definitions.segments->Write(any_gone);
@@ -273,7 +277,7 @@ int64 MergeProfiles(int64 a, int64 b, const std::string& reason, const std::stri
     Definitions& definitions = Current();
     const auto limits = definitions.rules.limits();
     identity::LiftSeparations(a, b);
-    profile::People people(*definitions.traits);
+    profile::People people(*definitions.traits, pg::Now());
     people.Want(a);
     people.Want(b);
     people.Load();

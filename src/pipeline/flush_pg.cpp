@@ -4,6 +4,7 @@
 #include "collect/inbox_pg.hpp"
 #include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
+#include "pipeline/clock_pg.hpp"
 #include "pipeline/isolate_pg.hpp"
 #include "pipeline/launch_pg.hpp"
 #include "pipeline/wake_pg.hpp"
@@ -77,8 +78,14 @@ collect::Progress LatestProgress() {
     return collect::Progress::Load(true);
 }
 
-/// Processes what `wanted` sees. False if that takes too long.
-bool ProcessUntil(const Deadline& deadline, const collect::TransactionSnapshot& wanted) {
+/// Whether the clock has something to change that fell due before the flush.
+bool AnythingDueBefore(int64 began) {
+    const pg::LatestSnapshot now;
+    return AnythingDue(began);
+}
+
+/// Processes what `wanted` sees, and what fell due. False if that takes too long.
+bool ProcessUntil(const Deadline& deadline, const collect::TransactionSnapshot& wanted, int64 began) {
     Processing processing;
     bool pending = collect::AnyPending(wanted, processing.progress());
     while (pending) {
@@ -91,7 +98,9 @@ bool ProcessUntil(const Deadline& deadline, const collect::TransactionSnapshot& 
         if (deadline.Passed()) break;
     }
     processing.Store();
-    return !pending;
+    if (pending) return false;
+    CatchUp(began);
+    return true;
 }
 
 bool Flush(const Deadline& deadline) {
@@ -101,12 +110,13 @@ bool Flush(const Deadline& deadline) {
         const pg::LatestSnapshot now;
         return collect::CurrentSnapshot(true);
     }();
+    const int64 began = pg::Now();
     const bool own_lock = LockHeld();
     bool first = true;
-    while (collect::AnyPending(wanted, LatestProgress())) {
+    while (collect::AnyPending(wanted, LatestProgress()) || AnythingDueBefore(began)) {
         if (!first && deadline.Passed()) return false;
         Slot* slot = own_lock ? nullptr : WorkersSlot();
-        if (slot == nullptr) return LockUntil(deadline) && ProcessUntil(deadline, wanted);
+        if (slot == nullptr) return LockUntil(deadline) && ProcessUntil(deadline, wanted, began);
         if (first) WakeWorker();
         pg::Call([&] {
             ConditionVariableTimedSleep(&slot->changed, deadline.Left(kRecheckMilliseconds), PG_WAIT_EXTENSION);

@@ -1,6 +1,7 @@
 // pipeline/pipeline_pg.cpp: SQL's doors to the pipeline.
 #include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
+#include "pipeline/clock_pg.hpp"
 #include "pipeline/isolate_pg.hpp"
 
 using namespace cdp;
@@ -25,6 +26,7 @@ CDP_FUNCTION(cdp_process)  // cdp.process(max_messages bigint) → bigint
         processed += taken;
     }
     processing.Store();
+    pipeline::CatchUp(pg::Now());
     if (processed > 0) pipeline::Rotate();
     PG_RETURN_INT64(processed);
 }

@@ -5,7 +5,9 @@
 
 #include "govern/consent_pg.hpp"
 #include "identity/stitch_pg.hpp"
+#include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
+#include "pipeline/clock_pg.hpp"
 #include "pipeline/definitions_pg.hpp"
 #include "profile/accounts_pg.hpp"
 #include "profile/history_pg.hpp"
@@ -18,6 +20,8 @@ namespace {
 
 constexpr long kRowsAFetch = 50'000;
 constexpr size_t kPeopleAWrite = 10'000;
+
+const segment::Tables kFresh{"cdp_fresh_profile", "cdp_fresh_member", "cdp_fresh_identifier", "cdp_fresh_consent"};
 
 /// Lets what stands still be tried again, where its definition can be read.
 template <class T>
@@ -70,14 +74,14 @@ void CarryOver(const profile::Traits& traits, std::deque<profile::Person>& peopl
         for (size_t t = 0; t < traits.all().size(); ++t) {
             const auto& trait = traits.all()[t];
             if (!trait.standing.Still() || std::find(remembered.begin(), remembered.end(), trait.trait_id) == remembered.end()) continue;
-            by_id[rows.Int8(i, 1)]->SetTrait(static_cast<int>(t), live.Trait(trait.trait_id, trait.aggregate));
+            by_id[rows.Int8(i, 1)]->SetTrait(static_cast<int>(t), live.Trait(trait.trait_id, trait.shape()));
         }
     }
     for (auto& person : people) person.Finish();
 }
 
 /// Everybody from their events. Makes cdp_fresh_profile.
-void FreshPeople(profile::Traits& traits) {
+void FreshPeople(profile::Traits& traits, int64 clock) {
     pg::Execute("CREATE TEMP TABLE cdp_fresh_profile (LIKE cdp.profile INCLUDING DEFAULTS) ON COMMIT DROP");
     std::unordered_map<int64, std::map<int, int64>> counts;
     {
@@ -98,7 +102,7 @@ void FreshPeople(profile::Traits& traits) {
         memory.Reset();
     };
     const auto add = [&](int64 profile_id, std::span<const profile::EventRow> events) {
-        auto& person = people.emplace_back(traits, profile_id);
+        auto& person = people.emplace_back(traits, profile_id, clock);
         const profile::FilterResults filters(traits, events);
         for (size_t i = 0; i < events.size(); ++i) person.Add(events[i], i, filters);
         if (const auto known = counts.find(profile_id); known != counts.end()) {
@@ -108,10 +112,11 @@ void FreshPeople(profile::Traits& traits) {
         // The row must outlive the person's events.
         const pg::Scratch::Use use(memory);
         person.Finish();
+        if (person.must_recompute()) person.ReadSequences(events);
         person.Detach();
         if (people.size() == kPeopleAWrite) write();
     };
-    profile::ForEachPersonsEvents("cdp_fresh_identifier", "true", add);
+    profile::ForEachPersonsEvents("cdp_fresh_identifier", "true", profile::AllColumns(), add);
     // People of whom no event is kept.
     auto eventless = std::exchange(counts, {});
     for (const auto& entry : eventless) {
@@ -121,12 +126,12 @@ void FreshPeople(profile::Traits& traits) {
     if (!people.empty()) write();
 }
 
-void FreshProfiles(profile::Traits& traits) {
+void FreshProfiles(profile::Traits& traits, int64 clock) {
     // A filter that fails on the way makes its trait stand still from the beginning.
     for (size_t still = traits.all().size() + 1; still != StandingStill(traits.all());) {
         if (still <= traits.all().size()) pg::Execute("DROP TABLE cdp_fresh_profile");
         still = StandingStill(traits.all());
-        FreshPeople(traits);
+        FreshPeople(traits, clock);
     }
     pg::Execute("CREATE UNIQUE INDEX ON cdp_fresh_profile (profile_id)");
     pg::Execute("ANALYZE cdp_fresh_profile");
@@ -141,17 +146,24 @@ void FreshAccounts() {
 }
 
 /// Who is in which segment. One whose condition fails keeps its members.
-void FreshMembers(segment::Segments& segments) {
+void FreshMembers(segment::Segments& segments, const profile::Traits& traits, int64 clock) {
     pg::Execute("CREATE TEMP TABLE cdp_fresh_member (profile_id bigint, segment_id bigint, PRIMARY KEY (profile_id, segment_id)) ON COMMIT DROP");
-    pg::Execute("GRANT SELECT ON cdp_fresh_profile, cdp_fresh_member, cdp_fresh_identifier TO PUBLIC");
+    pg::Execute("GRANT SELECT ON cdp_fresh_profile, cdp_fresh_member, cdp_fresh_identifier, cdp_fresh_consent TO PUBLIC");
     for (auto& segment : segments.all()) {
         const auto id = pg::Int8(segment.segment_id);
+        if (segment.refreshed) {
+            // As of its last refresh; people who have come into being since are in none.
+            pg::Execute("INSERT INTO cdp_fresh_member SELECT profile_id, segment_id FROM cdp.segment_member m JOIN cdp_fresh_profile USING (profile_id)"
+                        " WHERE m.segment_id = $1", {id});
+            continue;
+        }
         if (!segment.standing.Still())
             segment.standing.failure = pg::Attempts::One([&] {
                 pg::StagedRows staged("cdp_fresh", {{"profile_id", INT8OID}}, pg::StagedRows::kMany);
                 {
+                    const segment::MembersQuery members(*segment.condition, segment.sources, traits, clock, kFresh);
                     const pg::ActAs owner(segment.owner, true);
-                    pg::Cursor cursor(segment::MembersQuery(*segment.condition, "cdp_fresh_profile", "cdp_fresh_member", "cdp_fresh_identifier"));
+                    pg::Cursor cursor(members.sql());
                     for (pg::Rows rows; !(rows = cursor.Fetch(kRowsAFetch)).empty();)
                         for (uint64 i = 0; i < rows.size(); ++i) staged.Add({*rows.Get(i, 1)});
                 }
@@ -201,13 +213,26 @@ int64 Compare(const Comparison& c, bool repair, const std::string& inserted_colu
 
 /// How many profiles remember something else than their events give; memberships, which cdp.segment_member has, and
 /// traits that are dropped do not count. With `repair`, they remember what is right.
-int64 CompareStates(const profile::Traits& traits, bool repair) {
+int64 CompareStates(const profile::Traits& traits, int64 clock, bool repair) {
     const auto core = [&](Datum bytes) {
         profile::ProfileState state(pg::Bytes(bytes));
         state.memberships().clear();
-        state.membership_epoch() = 0;
-        state.Pack([&](int trait_id) { return traits.Find(trait_id) != nullptr; });
-        return state.Write();
+        state.membership_epoch() = state.clock() = state.armed() = 0;
+        // What has grown too old may still be there, and a sequence depends on the order that its events came in.
+        for (const int index : traits.Windowed()) {
+            const auto& trait = traits.all()[static_cast<size_t>(index)];
+            std::get<profile::WindowState>(state.Trait(trait.trait_id, trait.shape())).Expire(clock);
+        }
+        std::string done;
+        for (const int index : traits.Sequences()) {
+            const auto& trait = traits.all()[static_cast<size_t>(index)];
+            done += std::get<profile::SequenceState>(state.Peek(trait.trait_id, trait.shape())).Done() ? '1' : '0';
+        }
+        state.Pack([&](int trait_id) {
+            const auto* trait = traits.Find(trait_id);
+            return trait != nullptr && !trait->sequence;
+        });
+        return state.Write() + done;
     };
     pg::StagedRows wrong("cdp_wrong_state", {{"profile_id", INT8OID}}, pg::StagedRows::kMany);
     {
@@ -224,11 +249,28 @@ int64 CompareStates(const profile::Traits& traits, bool repair) {
     return static_cast<int64>(wrong.size());
 }
 
+/// How many people have no timer that is early enough. With `repair`, they get one.
+int64 CompareTimers(const pipeline::Definitions& definitions, int64 clock, bool repair) {
+    std::vector<profile::Due> missing;
+    {
+        pg::StagedRows due("cdp_due", {{"profile_id", INT8OID}, {"due_at", TIMESTAMPTZOID}}, pg::StagedRows::kMany);
+        segment::ForEachDue(*definitions.segments, nullptr, *definitions.traits, clock, kFresh,
+                            [&](profile::Due one) { due.Add({Int64GetDatum(one.profile_id), TimestampTzGetDatum(one.at)}); });
+        pg::Cursor cursor("SELECT d.profile_id, d.due_at FROM cdp_due d LEFT JOIN (SELECT profile_id, min(due_at) AS due_at FROM cdp.timer GROUP BY 1) t"
+                          " USING (profile_id) WHERE t.due_at IS NULL OR t.due_at > d.due_at");
+        for (pg::Rows rows; !(rows = cursor.Fetch(kRowsAFetch)).empty();)
+            for (uint64 i = 0; i < rows.size(); ++i) missing.push_back({rows.Int8(i, 1), rows.Int8(i, 2)});
+    }
+    const auto count = static_cast<int64>(missing.size());
+    if (repair) profile::WriteTimers(std::move(missing));
+    return count;
+}
+
 using Report = std::function<void(const std::string& table, std::optional<int64> differing)>;
 
-void RebuildSegments(segment::Segments& segments, bool repair, const Report& report) {
+void RebuildSegments(segment::Segments& segments, const profile::Traits& traits, int64 clock, bool repair, const Report& report) {
     Notice("segments");
-    FreshMembers(segments);
+    FreshMembers(segments, traits, clock);
     if (repair)
         pg::Execute("INSERT INTO cdp.segment_transition (profile_id, segment_id, entered, at, cause)"
                     " SELECT profile_id, segment_id, l.profile_id IS NULL, now(), 'rebuild'"
@@ -256,6 +298,8 @@ CDP_FUNCTION(cdp_rebuild)  // cdp.rebuild(repair boolean) → TABLE(table_name, 
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
+    const int64 clock = pg::Now();
+    pipeline::CatchUp(clock);
     const auto& definitions = pipeline::Current();
     auto& traits = definitions.traits->all();
     pipeline::TouchConfiguration();  // what changes in memory from here on is ours alone
@@ -272,7 +316,7 @@ CDP_FUNCTION(cdp_rebuild)  // cdp.rebuild(repair boolean) → TABLE(table_name, 
     report("identifier", Compare({"identifier", "identifier_id", "profile_id, first_seen_at, last_seen_at", "cdp_fresh_identifier", ""},
                                  repair, "identifier_id", "identifier_id"));
     Notice("profiles from their events");
-    FreshProfiles(*definitions.traits);
+    FreshProfiles(*definitions.traits, clock);
     std::string columns, all = "profile_id";
     for (const int column : definitions.traits->access().columns) {
         if (column == profile::kProfileId) continue;
@@ -281,9 +325,9 @@ CDP_FUNCTION(cdp_rebuild)  // cdp.rebuild(repair boolean) → TABLE(table_name, 
         all += ", " + name;
     }
     report("profile", Compare({"profile", "profile_id", columns, "cdp_fresh_profile", ""}, repair, all, all));
-    report("profile.state", CompareStates(*definitions.traits, repair));
+    report("profile.state", CompareStates(*definitions.traits, clock, repair));
     for (const auto& trait : traits)
-        if (trait.standing.Still()) report("profile." + Quoted(trait.name), std::nullopt);
+        if (trait.standing.Still()) report(trait.activity ? trait.name : "profile." + Quoted(trait.name), std::nullopt);
     Notice("accounts");
     FreshAccounts();
     report("account", Compare({"account", "group_id", "traits, first_seen_at, last_seen_at, state", "cdp_fresh_account", ""}, repair,
@@ -292,8 +336,10 @@ CDP_FUNCTION(cdp_rebuild)  // cdp.rebuild(repair boolean) → TABLE(table_name, 
                                      "profile_id, group_id, since", "profile_id, group_id, since"));
     Notice("consents");
     for (const auto& [table, differing] : govern::CompareConsents("cdp_fresh_identifier", repair)) report(table, differing);
-    RebuildSegments(*definitions.segments, repair, report);
+    RebuildSegments(*definitions.segments, *definitions.traits, clock, repair, report);
+    report("timer", CompareTimers(definitions, clock, repair));
     if (repair) pg::Execute("UPDATE cdp.trait SET problem = NULL WHERE problem IS NOT NULL");
+    if (repair) pg::Execute("UPDATE cdp.activity SET problem = NULL WHERE problem IS NOT NULL");
     if (repair) pg::Execute("UPDATE cdp.segment SET problem = NULL WHERE problem IS NOT NULL");
     definitions.traits->NoteProblems();
     definitions.segments->NoteProblems();

@@ -5,6 +5,7 @@
 
 #include "govern/consent_pg.hpp"
 #include "pg/probes.hpp"
+#include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "profile/history_pg.hpp"
 
@@ -39,7 +40,7 @@ void MoveAliases(const Regrouping& regrouping) {
 class Afresh {
 public:
     Afresh(Definitions& definitions, const std::vector<int64>& staying, const std::vector<int64>& made)
-        : people_(*definitions.traits), traits_(*definitions.traits) {
+        : people_(*definitions.traits, pg::Now()), traits_(*definitions.traits) {
         for (const int64 profile_id : staying) people_.Want(profile_id);
         people_.Load();
         people_.StartOver(made);
@@ -47,7 +48,7 @@ public:
     profile::People& people() { return people_; }
 
     void AddEvents() {
-        profile::ForEachPersonsEvents("cdp.identifier", "i.profile_id IN (SELECT profile_id FROM cdp_afresh)",
+        profile::ForEachPersonsEvents("cdp.identifier", "i.profile_id IN (SELECT profile_id FROM cdp_afresh)", profile::AllColumns(),
                                       [&](int64 profile_id, std::span<const profile::EventRow> events) { Add(profile_id, events); });
     }
     void CountIdentifiers() {
@@ -86,6 +87,7 @@ private:
         // The row must outlive the person's events.
         const pg::Scratch::Use use(memory_);
         person.Finish();
+        if (person.must_recompute()) person.ReadSequences(events);
         person.Detach();
     }
 
@@ -160,7 +162,7 @@ void Introduce(Definitions& definitions, const std::vector<int64>& people, const
         const size_t end = std::min(people.size(), begin + kPeopleAtATime);
         const pg::Scratch::Use use(memory);
         {
-            profile::People made(*definitions.traits);
+            profile::People made(*definitions.traits, pg::Now());
             made.StartOver(std::span(people).subspan(begin, end - begin));
             for (size_t i = begin; i < end; ++i)
                 for (size_t type = 0; type < rules.size(); ++type)

@@ -1,6 +1,7 @@
 // pipeline/worker_pg.cpp: the background worker of a database. Its life is drawn in README.md.
 #include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
+#include "pipeline/clock_pg.hpp"
 #include "pipeline/definitions_pg.hpp"
 #include "pipeline/isolate_pg.hpp"
 #include "pipeline/launch_pg.hpp"
@@ -203,6 +204,7 @@ private:
     Oid Installed() const;
     bool Step();
     int64 Batch();
+    bool Tick();
     void Rotate();
     void LookAround() const;
     void Failed(pg::Failure failure, const char* doing);
@@ -217,6 +219,7 @@ private:
     Repeats repeats_;
     bool rotation_due_ = false;
     int64 largest_batch_ = 0;  // since memory was given back
+    int64 next_due_ = 0;       // when the clock has something to change
     TimestampTz rotated_at_ = 0;
     std::optional<Activity> shown_;
 };
@@ -294,7 +297,26 @@ bool Worker::Step() {
     if (taken > 0) rotation_due_ = true;
     largest_batch_ = std::max(largest_batch_, taken);
     Rotate();
-    return taken > 0;
+    return Tick() || taken > 0;
+}
+
+/// What the clock changes, some of it: messages that came meanwhile are next. Whether there may be more.
+bool Worker::Tick() {
+    if (pg::Now() < next_due_) return false;
+    auto failure = Try([&] {
+        LookAround();
+        const pg::Spi spi;
+        Lock();
+        const pg::ActAs owner(pg::ExtensionOwner());
+        const pg::LatestSnapshot snapshot;
+        const int64 now = pg::Now();
+        if (RunTimers(now, kTimersAtATime) < kTimersAtATime) RefreshSegment(now);
+        next_due_ = NextDue();
+    });
+    if (!failure) return true;
+    back_off_.Failed(GetCurrentTimestamp());
+    Failed(std::move(*failure), "following the clock");
+    return false;
 }
 
 int64 Worker::Batch() {
@@ -305,6 +327,7 @@ int64 Worker::Batch() {
     Processing processing;
     const int64 taken = processing.Next(pg::batch_size);
     processing.Store();
+    next_due_ = NextDue();
     return taken;
 }
 
@@ -363,11 +386,14 @@ void Worker::Failed(pg::Failure failure, const char* doing) {
     });
 }
 
-/// Waits for the next commit, a second at most. Holds no transaction, snapshot or lock.
+/// Waits for the next commit or the next timer, a second at most. Holds no transaction, snapshot or lock.
 void Worker::Sleep() {
-    Show(GetCurrentTimestamp() < back_off_.until() ? Activity::kBackingOff : Activity::kIdle);
-    pg::Call([] {
-        WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kLookAroundMilliseconds, PG_WAIT_EXTENSION);
+    const bool backing_off = GetCurrentTimestamp() < back_off_.until();
+    Show(backing_off ? Activity::kBackingOff : Activity::kIdle);
+    const int64 until_due = next_due_ == PG_INT64_MAX || backing_off ? kLookAroundMilliseconds : (next_due_ - pg::Now()) / 1000 + 1;
+    const long wait = static_cast<long>(std::clamp<int64>(until_due, 1, kLookAroundMilliseconds));
+    pg::Call([&] {
+        WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, wait, PG_WAIT_EXTENSION);
         ResetLatch(MyLatch);
     });
     CheckStop();

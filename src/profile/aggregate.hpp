@@ -26,6 +26,8 @@ enum class Aggregate {
 std::optional<Aggregate> AggregateNamed(std::string_view name);
 
 class AggregateState {
+    friend class WindowState;  // which makes one of what counts at an instant
+
 public:
     explicit AggregateState(Aggregate aggregate) : aggregate_(aggregate) {}
 

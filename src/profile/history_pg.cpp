@@ -1,6 +1,9 @@
 // profile/history_pg.cpp: see history_pg.hpp.
 #include "profile/history_pg.hpp"
 
+#include <unordered_map>
+
+#include "pg/probes.hpp"
 #include "profile/people_pg.hpp"
 
 namespace cdp::profile {
@@ -26,12 +29,30 @@ EventRow Copy(pg::Scratch& memory, const Datum* values, const bool* nulls, Tuple
 
 }  // namespace
 
-void ForEachPersonsEvents(const std::string& identifiers, const std::string& condition,
+EventColumns ColumnsOf(const Trait& trait) {
+    EventColumns columns;
+    for (const EventColumn column : {kEventId, kEventOccurredAt, kEventEvent}) columns.set(column);
+    if (!trait.computed)
+        for (const EventColumn column : {kEventType, kEventSource, kEventTraits, kEventContext}) columns.set(column);
+    else if (!trait.path.empty())
+        columns.set(kEventProperties);
+    if (trait.filter)
+        for (const int column : trait.filter->columns()) {
+            if (column == 0) return AllColumns();
+            columns.set(static_cast<size_t>(column - 1));
+        }
+    return columns;
+}
+
+void ForEachPersonsEvents(const std::string& identifiers, const std::string& condition, const EventColumns& columns,
                           const std::function<void(int64, std::span<const EventRow>)>& person) {
-    pg::Cursor cursor(
-        "SELECT e.event_id, e.message_id, e.type, e.event, e.source, e.identifier_id, e.occurred_at, e.received_at, e.sent_at,"
-        " e.user_id, e.anonymous_id, e.previous_id, e.group_id, e.linked_ids, e.properties, e.traits, e.context, i.profile_id"
-        " FROM cdp.event e JOIN " + identifiers + " i USING (identifier_id) WHERE " + condition + " ORDER BY i.profile_id");
+    static constexpr const char* kNames[kEventColumns] = {
+        "event_id", "message_id", "type", "event", "source", "identifier_id", "occurred_at", "received_at", "sent_at", "user_id",
+        "anonymous_id", "previous_id", "group_id", "linked_ids", "properties", "traits", "context"};
+    std::string list;
+    for (size_t c = 0; c < kEventColumns; ++c) list += columns[c] ? std::string("e.") + kNames[c] + ", " : "NULL, ";
+    pg::Cursor cursor("SELECT " + list + "i.profile_id FROM cdp.event e JOIN " + identifiers + " i USING (identifier_id) WHERE " + condition +
+                      " ORDER BY i.profile_id");
     pg::Scratch memory;
     std::vector<EventRow> events;
     int64 current = 0;
@@ -39,6 +60,7 @@ void ForEachPersonsEvents(const std::string& identifiers, const std::string& con
     bool nulls[kEventColumns + 1];
     const auto finish = [&] {
         if (!events.empty()) {
+            std::sort(events.begin(), events.end(), [](const EventRow& a, const EventRow& b) { return a.stamp() < b.stamp(); });
             const pg::Scratch::Use use(memory);
             person(current, events);
         }
@@ -58,41 +80,90 @@ void ForEachPersonsEvents(const std::string& identifiers, const std::string& con
     finish();
 }
 
-int64 FillTrait(const Traits& traits, int trait_id) {
-    const Trait& trait = *traits.Find(trait_id);
-    const int index = static_cast<int>(&trait - traits.all().data());
-    std::string condition = trait.computed ? "true" : "e.type = 'identify'";
-    if (!trait.event.empty())
-        condition = "e.event = " + std::string(pg::Call([&] { return quote_literal_cstr(trait.event.c_str()); }));
+/// SQL for the events that may count for the trait.
+std::string Counting(const Trait& trait) {
+    if (!trait.computed) return "e.type = 'identify'";
+    std::vector<std::string> events;
+    if (trait.sequence) events = trait.activity->events;
+    if (!trait.event.empty()) events = {trait.event};
+    std::string list;
+    for (const auto& event : events)
+        list += (list.empty() ? "" : ", ") + std::string(pg::Call([&] { return quote_literal_cstr(event.c_str()); }));
+    return list.empty() ? "true" : "e.event IN (" + list + ")";
+}
 
+void ForEachState(const Traits& traits, int index, const std::string& identifiers, int64 clock,
+                  const std::function<void(int64, TraitState&)>& person) {
+    const Trait& trait = traits.all()[static_cast<size_t>(index)];
+    ForEachPersonsEvents(identifiers, Counting(trait), ColumnsOf(trait), [&](int64 profile_id, std::span<const EventRow> events) {
+        Person somebody(traits, profile_id, clock);
+        const FilterResults filters(traits, events, index);
+        auto& state = somebody.state().Trait(trait.trait_id, trait.shape());
+        if (trait.sequence) state = SequenceState::Unbounded();
+        for (size_t i = 0; i < events.size(); ++i)
+            if (filters.Passes(index, i)) somebody.AddToTrait(index, events[i]);
+        if (trait.sequence) std::get<SequenceState>(state).Bound(*trait.sequence);
+        Writer bytes;
+        Write(bytes, state);
+        if (!bytes.bytes().empty()) person(profile_id, state);
+    });
+}
+
+void ForEachCountingEvents(const Traits& traits, int index, int64 profile_id, int64 clock,
+                           const std::function<void(std::span<const EventRow>)>& counting) {
+    const Trait& trait = traits.all()[static_cast<size_t>(index)];
+    const pg::Probes probes;
+    ForEachPersonsEvents("cdp.identifier", "i.profile_id = " + std::to_string(profile_id) + " AND " + Counting(trait), ColumnsOf(trait),
+                         [&](int64, std::span<const EventRow> events) {
+        const FilterResults filters(traits, events, index);
+        std::vector<EventRow> those;
+        for (size_t i = 0; i < events.size(); ++i)
+            if (filters.Passes(index, i) && (!trait.window || trait.window->Leaves(events[i].stamp().occurred_at) > clock)) those.push_back(events[i]);
+        if (!those.empty()) counting(those);
+    });
+}
+
+int64 FillTrait(const Traits& traits, int trait_id, int64 clock) {
+    const int index = static_cast<int>(traits.Find(trait_id) - traits.all().data());
     int64 filled = 0;
-    std::vector<std::pair<int64, AggregateState>> states;
+    std::vector<std::pair<int64, TraitState>> states;
     pg::Scratch memory;
     const auto write = [&] {
         const pg::Scratch::Use use(memory);
-        People people(traits);
+        People people(traits, clock);
         for (const auto& entry : states) people.Want(entry.first);
         people.Load();
-        for (size_t i = 0; i < states.size(); ++i)
-            people.loaded()[i].second.SetTrait(index, std::move(states[i].second));
+        for (size_t i = 0; i < states.size(); ++i) people.loaded()[i].second.SetTrait(index, std::move(states[i].second));
         people.WriteLoaded();
         filled += static_cast<int64>(states.size());
         states.clear();
         memory.Reset();
     };
-    ForEachPersonsEvents("cdp.identifier", condition, [&](int64 profile_id, std::span<const EventRow> events) {
-        Person person(traits, profile_id);
-        const FilterResults filters(traits, events, index);
-        for (size_t i = 0; i < events.size(); ++i)
-            if (filters.Passes(index, i)) person.AddToTrait(index, events[i]);
-        Writer bytes;
-        auto& state = person.state().Trait(trait_id, trait.aggregate);
-        state.Write(bytes);
-        if (!bytes.bytes().empty()) states.emplace_back(profile_id, std::move(state));
+    ForEachState(traits, index, "cdp.identifier", clock, [&](int64 profile_id, TraitState& state) {
+        states.emplace_back(profile_id, std::move(state));
         if (states.size() == kPeopleAWrite) write();
     });
     if (!states.empty()) write();
     return filled;
+}
+
+void ReadSequences(const Traits& traits, std::span<Person* const> people) {
+    pg::StagedRows staged("cdp_recompute", {{"profile_id", INT8OID}});
+    std::unordered_map<int64, Person*> by_id;
+    for (Person* person : people) {
+        by_id[person->profile_id()] = person;
+        staged.Add({Int64GetDatum(person->profile_id())});
+    }
+    std::string condition;
+    EventColumns columns;
+    for (const int index : traits.Sequences()) {
+        const Trait& trait = traits.all()[static_cast<size_t>(index)];
+        condition += (condition.empty() ? "" : " OR ") + Counting(trait);
+        columns |= ColumnsOf(trait);
+    }
+    const pg::Probes probes;
+    ForEachPersonsEvents("cdp.identifier", "i.profile_id IN (SELECT profile_id FROM cdp_recompute) AND (" + condition + ")", columns,
+                         [&](int64 profile_id, std::span<const EventRow> events) { by_id.at(profile_id)->ReadSequences(events); });
 }
 
 }  // namespace cdp::profile

@@ -2,8 +2,57 @@
 #include "profile/people_pg.hpp"
 
 #include "pg/table_writer.hpp"
+#include "profile/history_pg.hpp"
+#include "profile/timers_pg.hpp"
 
 namespace cdp::profile {
+
+namespace {
+
+constexpr long kRowsAFetch = 10'000;
+
+/// Rows as Traits::Access reads them, made people.
+class RowReader {
+public:
+    explicit RowReader(const Traits& traits)
+        : traits_(traits), read_(traits.access().readable.size() + 1), values_(static_cast<size_t>(traits.column_count())),
+          read_nulls_(new bool[read_.size()]), nulls_(new bool[values_.size()]) {
+        std::fill_n(nulls_.get(), values_.size(), true);
+    }
+    Person Read(const pg::Rows& rows, uint64 i, int64 clock) {
+        const auto& readable = traits_.access().readable;
+        rows.Deform(i, read_.data(), read_nulls_.get());
+        for (size_t k = 0; k < readable.size(); ++k) {
+            values_[static_cast<size_t>(readable[k])] = read_[k];
+            nulls_[static_cast<size_t>(readable[k])] = read_nulls_[k];
+        }
+        return Person(traits_, values_.data(), nulls_.get(), pg::Place(read_.back()), clock);
+    }
+
+private:
+    const Traits& traits_;
+    std::vector<Datum> read_, values_;
+    const std::unique_ptr<bool[]> read_nulls_, nulls_;
+};
+
+}  // namespace
+
+void ForEachPerson(const Traits& traits, const std::string& table, int64 clock, const std::function<void(Person&)>& work) {
+    pg::Cursor cursor("SELECT " + traits.access().read_list + " FROM " + table + " p");
+    RowReader reader(traits);
+    pg::Scratch memory;
+    for (pg::Rows rows; !(rows = cursor.Fetch(kRowsAFetch)).empty();) {
+        poll_stop();
+        {
+            const pg::Scratch::Use use(memory);
+            for (uint64 i = 0; i < rows.size(); ++i) {
+                Person person = reader.Read(rows, i, clock);
+                work(person);
+            }
+        }
+        memory.Reset();
+    }
+}
 
 void People::Load() {
     std::sort(wanted_.begin(), wanted_.end());
@@ -14,18 +63,12 @@ void People::Load() {
     auto& access = traits_.access();
     rows_ = access.read.Query();
 
-    const size_t columns = static_cast<size_t>(traits_.column_count());
-    std::vector<Datum> read(access.readable.size() + 1), values(columns);
-    const std::unique_ptr<bool[]> read_nulls(new bool[read.size()]), nulls(new bool[columns]);
-    std::fill_n(nulls.get(), columns, true);
+    RowReader reader(traits_);
     loaded_.reserve(rows_.size());
     for (uint64 i = 0; i < rows_.size(); ++i) {
-        rows_.Deform(i, read.data(), read_nulls.get());
-        for (size_t k = 0; k < access.readable.size(); ++k) {
-            values[access.readable[k]] = read[k];
-            nulls[access.readable[k]] = read_nulls[k];
-        }
-        loaded_.emplace_back(DatumGetInt64(values[kProfileId]), Person(traits_, values.data(), nulls.get(), pg::Place(read.back())));
+        Person person = reader.Read(rows_, i, clock_);
+        const int64 profile_id = person.profile_id();
+        loaded_.emplace_back(profile_id, std::move(person));
     }
     if (loaded_.size() != wanted_.size())
         throw Error(sqlstate::data_corrupted, "profiles are missing that identifiers belong to")
@@ -50,7 +93,7 @@ void People::Arrange(identity::Resolver& resolver) {
     }
     for (int node = 0; node < resolver.nodes(); ++node) {
         const int root = resolver.Root(node);
-        if (place_of_node_[root] == none) add(root, &made_.emplace_back(traits_, resolver.ProfileOf(node)), true);
+        if (place_of_node_[root] == none) add(root, &made_.emplace_back(traits_, resolver.ProfileOf(node), clock_), true);
         place_of_node_[node] = place_of_node_[root];
         if (resolver.OwnProfile(node) != resolver.ProfileOf(node)) merged_[place_of_node_[node]] = true;
     }
@@ -90,7 +133,7 @@ void People::StartOver(std::span<const int64> made) {
         person.StartOver();
         people_.push_back(&person);
     }
-    for (const int64 profile_id : made) people_.push_back(&made_.emplace_back(traits_, profile_id));
+    for (const int64 profile_id : made) people_.push_back(&made_.emplace_back(traits_, profile_id, clock_));
     std::sort(people_.begin(), people_.end(), [](const Person* a, const Person* b) { return a->profile_id() < b->profile_id(); });
     for (const Person* person : people_) is_new_.push_back(std::binary_search(made.begin(), made.end(), person->profile_id()));
 }
@@ -111,11 +154,43 @@ std::vector<segment::Touched> People::TouchedAfresh(const char* cause) {
     return touched;
 }
 
+std::vector<segment::Touched> People::TouchedByClock(const std::unordered_map<int64, int64>& instants) {
+    std::vector<segment::Touched> touched;
+    for (auto& [profile_id, person] : loaded_) {
+        people_.push_back(&person);
+        is_new_.push_back(false);
+        person.ComeTo(instants.at(profile_id));
+        person.Pass();
+        person.Finish();
+        touched.push_back({&person, 0, false, false, "clock"});
+    }
+    return touched;
+}
+
+std::vector<segment::Touched> People::TouchedByConsent() {
+    std::vector<segment::Touched> touched;
+    for (auto& [profile_id, person] : loaded_) {
+        people_.push_back(&person);
+        is_new_.push_back(false);
+        person.Finish();
+        touched.push_back({&person, 0, false, false, "consent", true});
+    }
+    return touched;
+}
+
+void People::RecomputeSequences() {
+    std::vector<Person*> affected;
+    for (Person* person : people_)
+        if (person->must_recompute()) affected.push_back(person);
+    if (!affected.empty()) ReadSequences(traits_, affected);
+}
+
 void People::Write(bool any_gone) {
     if (any_gone) {
         static pg::Statement remove("DELETE FROM cdp.profile p USING cdp_batch_merge b WHERE p.profile_id = b.gone");
         remove.Execute();
     }
+    ArmTimers(people_);
     WriteRows(traits_, "cdp.profile", people_, is_new_);
 }
 
@@ -125,6 +200,7 @@ void People::WriteLoaded() {
         person.Finish();
         people.push_back(&person);
     }
+    ArmTimers(people);
     WriteRows(traits_, "cdp.profile", people, std::vector<char>(people.size()));
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <unordered_map>
 
 #include "identity/resolver.hpp"
@@ -12,7 +13,8 @@ namespace cdp::profile {
 
 class People {
 public:
-    explicit People(const Traits& traits) : traits_(traits) {}
+    /// They are brought up to `clock`.
+    People(const Traits& traits, int64 clock) : traits_(traits), clock_(clock) {}
 
     /// Asks for a profile to be loaded. Then Load() reads all of them, in the order of their ids.
     void Want(int64 profile_id) { wanted_.push_back(profile_id); }
@@ -40,6 +42,16 @@ public:
     Person& OfProfile(int64 profile_id);
     std::vector<segment::Touched> TouchedAfresh(const char* cause);
 
+    /// Instead of Arrange() and Touched(): those loaded, whom the clock alone has touched, each at its instant.
+    std::vector<segment::Touched> TouchedByClock(const std::unordered_map<int64, int64>& instants);
+
+    /// The same: those loaded, of whom only what they consent to has changed.
+    std::vector<segment::Touched> TouchedByConsent();
+
+    /// Reads those sequences again from the events that cannot be told from what is remembered. Once events and
+    /// identifiers are written.
+    void RecomputeSequences();
+
     /// Writes them. With `any_gone`, first removes the profiles in the staged rows cdp_batch_merge.
     void Write(bool any_gone);
     /// Writes those loaded, without any joining: when a trait of theirs was filled.
@@ -52,6 +64,7 @@ private:
     static void WriteRows(const Traits& traits, const std::string& table, std::span<Person* const> people, std::span<const char> is_new);
 
     const Traits& traits_;
+    int64 clock_;
     std::vector<int64> wanted_;
     std::vector<std::pair<int64, Person>> loaded_;
     pg::Rows rows_;
@@ -62,5 +75,8 @@ private:
     std::vector<size_t> place_of_node_;
     std::vector<int> root_of_place_;
 };
+
+/// Every person of a table of the shape of cdp.profile, brought up to `clock`; what they point to is gone after the call.
+void ForEachPerson(const Traits& traits, const std::string& table, int64 clock, const std::function<void(Person&)>& work);
 
 }  // namespace cdp::profile

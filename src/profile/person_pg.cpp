@@ -9,22 +9,45 @@ extern "C" {
 
 namespace cdp::profile {
 
-Person::Person(const Traits& traits, int64 profile_id)
+Person::Person(const Traits& traits, int64 profile_id, int64 clock)
     : traits_(traits), values_(traits.blank_values(), traits.blank_values() + traits.column_count()),
-      nulls_(new bool[traits.column_count()]), touched_(traits.all().size()), changed_(traits.column_count()) {
+      nulls_(new bool[traits.column_count()]), clock_(clock), touched_(traits.all().size()), changed_(traits.input_count()) {
     std::copy_n(traits.blank_nulls(), traits.column_count(), nulls_.get());
     Set(kProfileId, Int64GetDatum(profile_id), false);
     Set(kEventCount, Int64GetDatum(0), false);
     Set(kTraits, traits.blank_values()[kTraits], false);
 }
 
-Person::Person(const Traits& traits, const Datum* values, const bool* nulls, ItemPointerData place)
+Person::Person(const Traits& traits, const Datum* values, const bool* nulls, ItemPointerData place, int64 clock)
     : traits_(traits), values_(values, values + traits.column_count()), nulls_(new bool[traits.column_count()]), place_(place),
-      touched_(traits.all().size()), changed_(traits.column_count()) {
+      touched_(traits.all().size()), changed_(traits.input_count()) {
     std::copy_n(nulls, traits.column_count(), nulls_.get());
     if (!nulls_[kState]) state_ = ProfileState(pg::Bytes(values_[kState]));
     values_[kTraits] = pg::Unpacked(values_[kTraits]);
+    ComeTo(clock);
 }
+
+void Person::ComeTo(int64 clock) {
+    clock_ = std::max({clock_, clock, state_.clock()});
+    // As long as the timer is ahead, nothing that the clock alone changes has changed.
+    if (state_.armed() != 0 && state_.armed() <= clock_) Pass();
+}
+
+void Person::Pass() {
+    passed_ = true;
+    state_.armed() = 0;
+    for (const int trait : traits_.Windowed()) Touch(trait);
+}
+
+std::optional<int64> Person::Arm() {
+    if (traits_.uses_clock()) state_.clock() = clock_;
+    if (due_ == kNever || (state_.armed() != 0 && state_.armed() <= due_)) return std::nullopt;
+    state_.armed() = due_;
+    return due_;
+}
+
+/// The day of UTC, counted as PostgreSQL's dates are.
+static int64 DayOf(int64 time) { return time / USECS_PER_DAY - (time % USECS_PER_DAY < 0); }
 
 void Person::Set(int column, Datum value, bool null) {
     values_[column] = value;
@@ -53,6 +76,7 @@ void Person::AddTraits(const EventRow& event) {
 
 void Person::AddToTrait(int index, const EventRow& event) {
     const Trait& trait = traits_.all()[index];
+    if (trait.activity) return AddToActivity(index, event);
     std::optional<Value> value;
     int rank = 0;
     if (trait.computed) {
@@ -73,13 +97,58 @@ void Person::AddToTrait(int index, const EventRow& event) {
             rank = static_cast<int>(place - trait.sources.begin());
         }
     }
-    state_.Trait(trait.trait_id, trait.aggregate).Add(event.stamp(), value.value_or(Value()), rank);
+    AddValue(index, event.stamp(), value.value_or(Value()), rank);
+}
+
+void Person::AddToActivity(int index, const EventRow& event) {
+    const Trait& trait = traits_.all()[index];
+    const Stamp stamp = event.stamp();
+    if (trait.sequence) {
+        std::string same;
+        if (!trait.path.empty()) {
+            const auto found = event.Object(kEventProperties).FindPath(trait.path);
+            if (!found || found->IsNull()) return;
+            same = found->ToText();
+        }
+        auto& state = std::get<SequenceState>(state_.Trait(trait.trait_id, trait.shape()));
+        state.Add(*trait.sequence, stamp.occurred_at, trait.sequence->Steps(event.Text(kEventEvent)), same);
+        return Touch(index);
+    }
+    switch (trait.activity->measure) {
+        case Activity::Measure::kDays: return AddValue(index, stamp, Value(DayOf(stamp.occurred_at)), 0);
+        case Activity::Measure::kFirst:
+        case Activity::Measure::kLast: return AddValue(index, stamp, Value(stamp.occurred_at), 0);
+        default: return AddValue(index, stamp, Value(), 0);
+    }
+}
+
+void Person::AddValue(int index, const Stamp& stamp, const Value& value, int rank) {
+    const Trait& trait = traits_.all()[index];
+    if (trait.window) {
+        const int64 leaves = trait.window->Leaves(stamp.occurred_at);
+        if (leaves <= clock_) return;
+        std::get<WindowState>(state_.Trait(trait.trait_id, trait.shape())).Add(leaves, stamp, value);
+    } else {
+        std::get<AggregateState>(state_.Trait(trait.trait_id, trait.shape())).Add(stamp, value, rank);
+    }
     Touch(index);
 }
 
-void Person::SetTrait(int trait, AggregateState state) {
+void Person::SetTrait(int trait, TraitState state) {
     state_.SetTrait(traits_.all()[trait].trait_id, std::move(state));
     Touch(trait);
+}
+
+void Person::ReadSequences(std::span<const EventRow> events) {
+    for (const int index : traits_.Sequences()) {
+        const Trait& trait = traits_.all()[index];
+        SetTrait(index, SequenceState::Unbounded());
+        for (const EventRow& event : events)
+            if (trait.sequence->Steps(event.Text(kEventEvent)) != 0) AddToActivity(index, event);
+        std::get<SequenceState>(state_.Trait(trait.trait_id, trait.shape())).Bound(*trait.sequence);
+    }
+    Finish();
+    must_recompute_ = false;
 }
 
 void Person::StartOver() {
@@ -90,6 +159,8 @@ void Person::StartOver() {
     ProfileState fresh;
     fresh.memberships() = std::move(state_.memberships());
     fresh.membership_epoch() = state_.membership_epoch();
+    fresh.clock() = state_.clock();
+    fresh.armed() = state_.armed();
     state_ = std::move(fresh);
 }
 
@@ -113,9 +184,33 @@ void Person::Merge(Person& other) {
     for (const int id : other.state_.TraitIds()) {
         const Trait* trait = traits_.Find(id);
         if (trait == nullptr) continue;
-        state_.Trait(id, trait->aggregate).Merge(other.state_.Trait(id, trait->aggregate));
+        trait->shape().Merge(state_.Trait(id, trait->shape()), other.state_.Trait(id, trait->shape()));
         Touch(static_cast<int>(trait - traits_.all().data()));
     }
+}
+
+/// Whether the trait is another than it was, as far as can be told.
+bool Person::Update(const Trait& trait) {
+    TraitState& state = state_.Trait(trait.trait_id, trait.shape());
+    if (trait.window) std::get<WindowState>(state).Expire(clock_);
+    if (trait.activity) {
+        must_recompute_ = must_recompute_ || (trait.sequence && std::get<SequenceState>(state).MustRecompute());
+        return true;
+    }
+    if (trait.window) DueBy(std::get<WindowState>(state).NextChange(clock_));
+    Datum value = 0;
+    bool null = true;
+    if (trait.window)
+        Render(trait, std::get<WindowState>(state).At(clock_), &value, &null);
+    else
+        Render(trait, std::get<AggregateState>(state), &value, &null);
+    const auto* attribute = TupleDescAttr(traits_.descriptor(), trait.column);
+    const bool same = null == nulls_[trait.column] &&
+                      (null || pg::Call([&] {
+                           return datum_image_eq(value, values_[trait.column], attribute->attbyval, attribute->attlen);
+                       }));
+    if (!same) Set(trait.column, value, null);
+    return !same;
 }
 
 const std::vector<int>& Person::Finish() {
@@ -124,16 +219,7 @@ const std::vector<int>& Person::Finish() {
         if (!touched_[t]) continue;
         touched_[t] = 0;
         any = true;
-        const Trait& trait = traits_.all()[t];
-        Datum value = 0;
-        bool null = true;
-        Render(trait, state_.Trait(trait.trait_id, trait.aggregate), &value, &null);
-        const auto* attribute = TupleDescAttr(traits_.descriptor(), trait.column);
-        const bool same = null == nulls_[trait.column] &&
-                          (null || pg::Call([&] {
-                               return datum_image_eq(value, values_[trait.column], attribute->attbyval, attribute->attlen);
-                           }));
-        if (!same) Set(trait.column, value, null);
+        if (Update(traits_.all()[t])) changed_[traits_.all()[t].column] = 1;
     }
     for (size_t column = 0; column < changed_.size(); ++column)
         if (changed_[column]) {

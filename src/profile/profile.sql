@@ -40,6 +40,32 @@ COMMENT ON COLUMN cdp.trait.personal IS
 COMMENT ON TABLE cdp.trait IS
     'The columns of cdp.profile that are kept by themselves. aggregate: of a declared trait its survivorship; path: the trait, or the property, that it reads.';
 
+CREATE TABLE cdp.activity (
+    trait_id int PRIMARY KEY,
+    measure  text NOT NULL CHECK (measure IN ('times', 'days', 'first', 'last', 'sequence')),
+    events   text[] NOT NULL,
+    within   interval,
+    filter   text,
+    same     text,
+    owner    name,
+    filled   boolean NOT NULL DEFAULT false,
+    problem  text
+);
+COMMENT ON TABLE cdp.activity IS
+    'What segments ask of people''s events (cdp.did and its like), each kept once in every profile''s state, whichever segments ask for it.';
+COMMENT ON COLUMN cdp.activity.within IS 'A window; of a sequence the longest time from the first event to the last.';
+COMMENT ON COLUMN cdp.activity.owner IS 'With whose rights the filter runs.';
+COMMENT ON COLUMN cdp.activity.problem IS
+    'Why it stands still: its filter failed, and so do the segments that ask for it. cdp.rebuild(true) computes it afresh.';
+
+CREATE TABLE cdp.timer (
+    due_at     timestamptz NOT NULL,
+    profile_id bigint NOT NULL,
+    PRIMARY KEY (due_at, profile_id)
+);
+COMMENT ON TABLE cdp.timer IS
+    'When to look at people again though no message comes: a window or a comparison with now() may change something about them then. Some rows are early or stand for nothing any more.';
+
 CREATE TABLE cdp.account (
     group_id      text COLLATE "C" PRIMARY KEY,
     traits        jsonb NOT NULL DEFAULT '{}',
@@ -61,6 +87,8 @@ COMMENT ON TABLE cdp.account_member IS 'Who belongs to which group, since the fi
 
 SELECT pg_extension_config_dump('cdp.trait', '');
 SELECT pg_extension_config_dump('cdp.trait_id_seq', '');
+SELECT pg_extension_config_dump('cdp.activity', '');
+SELECT pg_extension_config_dump('cdp.timer', '');
 SELECT pg_extension_config_dump('cdp.account', '');
 SELECT pg_extension_config_dump('cdp.account_member', '');
 

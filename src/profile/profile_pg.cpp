@@ -1,4 +1,5 @@
 // profile/profile_pg.cpp: SQL's doors to profile/.
+#include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/definitions_pg.hpp"
 #include "profile/history_pg.hpp"
@@ -42,7 +43,7 @@ void AddTrait(const std::string& name, const std::string& type, bool count, cons
     pipeline::TouchConfiguration();
     const auto& traits = *pipeline::Current().traits;
     if (const auto& failure = traits.Find(trait_id)->standing.failure) throw *failure;
-    profile::FillTrait(traits, trait_id);
+    profile::FillTrait(traits, trait_id, pg::Now());
 }
 
 }  // namespace
@@ -92,8 +93,10 @@ CDP_FUNCTION(cdp_create_computed_trait)  // cdp.create_computed_trait(name, aggr
             .Hint("There are count, sum, avg, min, max, first, last, distinct_count, most_frequent and unique_list.");
     if (PG_ARGISNULL(3) && *aggregate != Aggregate::kCount)
         throw Error(sqlstate::invalid_parameter_value, "aggregate " + aggregate_name + " needs a property");
-    if (!PG_ARGISNULL(5))
-        throw Error(sqlstate::feature_not_supported, "windows of computed traits are not supported in this version");
+    if (!PG_ARGISNULL(5)) {
+        if (!profile::Window(profile::SpanOf(*PG_GETARG_INTERVAL_P(5))).Positive())
+            throw Error(sqlstate::invalid_parameter_value, "a window must be longer than nothing").Hint("It is an interval such as '30 days'.");
+    }
 
     Oid type = TEXTOID;
     const bool chosen = *aggregate == Aggregate::kFirst || *aggregate == Aggregate::kLast || *aggregate == Aggregate::kMostFrequent;
@@ -110,10 +113,10 @@ CDP_FUNCTION(cdp_create_computed_trait)  // cdp.create_computed_trait(name, aggr
     if (chosen) profile::KindOf(type);
     const std::string type_name = pg::Call([&] { return format_type_be_qualified(type); });
     AddTrait(name, type_name, type == INT8OID && !chosen,
-             "INSERT INTO cdp.trait (trait_id, name, kind, aggregate, type, event, path, filter, owner)"
-             " VALUES (nextval('cdp.trait_id_seq'), $1, 'computed', $2, $3, $4, $5, $6, $7) RETURNING trait_id",
+             "INSERT INTO cdp.trait (trait_id, name, kind, aggregate, type, event, path, filter, owner, \"window\")"
+             " VALUES (nextval('cdp.trait_id_seq'), $1, 'computed', $2, $3, $4, $5, $6, $7, $8) RETURNING trait_id",
              {pg::Text(name), pg::Text(aggregate_name), pg::Value(REGTYPEOID, ObjectIdGetDatum(type)),
-              OptionalArg(fcinfo, 2, TEXTOID), OptionalArg(fcinfo, 3, TEXTOID), OptionalArg(fcinfo, 4, TEXTOID), pg::Text(caller)});
+              OptionalArg(fcinfo, 2, TEXTOID), OptionalArg(fcinfo, 3, TEXTOID), OptionalArg(fcinfo, 4, TEXTOID), pg::Text(caller), OptionalArg(fcinfo, 5, INTERVALOID)});
     PG_RETURN_VOID();
 }
 

@@ -7,7 +7,7 @@ namespace cdp::profile {
 
 namespace {
 
-constexpr uint64_t kFormat = 1;
+constexpr uint64_t kFormat = 2;
 
 /// Where `key` is or belongs in a vector of pairs sorted by their first member.
 template <class Pairs, class Key>
@@ -34,6 +34,31 @@ int64_t Plus(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uin
 int64_t Minus(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) - static_cast<uint64_t>(b)); }
 
 }  // namespace
+
+TraitState StateShape::Empty() const {
+    if (sequence != nullptr) return SequenceState();
+    if (windowed) return WindowState(aggregate);
+    return AggregateState(aggregate);
+}
+
+TraitState StateShape::Read(std::string_view bytes) const {
+    if (sequence != nullptr) return SequenceState::Read(bytes);
+    if (windowed) return WindowState::Read(aggregate, bytes);
+    return AggregateState::Read(aggregate, bytes);
+}
+
+void StateShape::Merge(TraitState& into, const TraitState& from) const {
+    if (sequence != nullptr)
+        std::get<SequenceState>(into).Merge(*sequence, std::get<SequenceState>(from));
+    else if (windowed)
+        std::get<WindowState>(into).Merge(std::get<WindowState>(from));
+    else
+        std::get<AggregateState>(into).Merge(std::get<AggregateState>(from));
+}
+
+void Write(Writer& out, const TraitState& state) {
+    std::visit([&](const auto& of_kind) { of_kind.Write(out); }, state);
+}
 
 bool KeyStamps::Advance(std::string_view key, const Stamp& stamp) {
     const auto known = Place(stamps_, key);
@@ -87,6 +112,8 @@ ProfileState::ProfileState(std::string_view bytes) {
         segment += static_cast<int64_t>(step);
         memberships_.push_back(segment);
     }
+    clock_ = in.Signed();
+    armed_ = in.Signed();
     ReadTraits(in, &encoded_);
 }
 
@@ -117,22 +144,39 @@ void ProfileState::AddIdentifierCounts(const ProfileState& other) {
     for (const auto& [type_id, count] : other.identifier_counts_) SetIdentifierCount(type_id, IdentifierCount(type_id) + count);
 }
 
-AggregateState& ProfileState::Trait(int trait_id, Aggregate aggregate) {
+TraitState& ProfileState::Trait(int trait_id, const StateShape& shape) {
     Unpack();
     const auto known = Place(decoded_, trait_id);
     if (known != decoded_.end() && known->first == trait_id) return known->second;
     const auto bytes = Place(encoded_, trait_id);
     const bool remembered = bytes != encoded_.end() && bytes->first == trait_id;
-    return decoded_.emplace(known, trait_id, remembered ? AggregateState::Read(aggregate, bytes->second) : AggregateState(aggregate))->second;
+    return decoded_.emplace(known, trait_id, remembered ? shape.Read(bytes->second) : shape.Empty())->second;
 }
 
-void ProfileState::SetTrait(int trait_id, AggregateState state) {
+void ProfileState::SetTrait(int trait_id, TraitState state) {
     Unpack();
     const auto known = Place(decoded_, trait_id);
     if (known != decoded_.end() && known->first == trait_id)
         known->second = std::move(state);
     else
         decoded_.emplace(known, trait_id, std::move(state));
+}
+
+TraitState ProfileState::Peek(int trait_id, const StateShape& shape) const {
+    if (is_packed_) {
+        Reader in(std::string_view(packed_.data(), packed_.size()));
+        while (!in.AtEnd()) {
+            const auto trait = static_cast<int>(in.Unsigned());
+            const auto bytes = in.Text();
+            if (trait == trait_id) return shape.Read(bytes);
+            if (trait > trait_id) break;
+        }
+        return shape.Empty();
+    }
+    const auto known = Place(decoded_, trait_id);
+    if (known != decoded_.end() && known->first == trait_id) return known->second;
+    const auto bytes = Place(encoded_, trait_id);
+    return bytes != encoded_.end() && bytes->first == trait_id ? shape.Read(bytes->second) : shape.Empty();
 }
 
 std::vector<int> ProfileState::TraitIds() {
@@ -156,7 +200,7 @@ void ProfileState::Pack(const std::function<bool(int)>& keep) {
         const int trait = fresh ? decoded->first : encoded->first;
         if (keep(trait)) {
             Writer body;
-            if (fresh) decoded->second.Write(body);
+            if (fresh) profile::Write(body, decoded->second);
             const std::string_view bytes = fresh ? std::string_view(body.bytes()) : encoded->second;
             if (!bytes.empty()) {
                 out.Unsigned(static_cast<uint64_t>(trait));
@@ -167,7 +211,7 @@ void ProfileState::Pack(const std::function<bool(int)>& keep) {
         if (fresh) ++decoded;
     }
     encoded_.clear();
-    std::vector<std::pair<int, AggregateState>>().swap(decoded_);
+    std::vector<std::pair<int, TraitState>>().swap(decoded_);
     packed_.assign(out.bytes().begin(), out.bytes().end());
     is_packed_ = true;
 }
@@ -188,6 +232,8 @@ std::string ProfileState::Write() const {
         out.Unsigned(static_cast<uint64_t>(segment - previous));
         previous = segment;
     }
+    out.Signed(clock_);
+    out.Signed(armed_);
     out.Append(std::string_view(packed_.data(), packed_.size()));
     return out.Take();
 }

@@ -6,9 +6,26 @@
 #include <utility>
 #include <vector>
 
-#include "profile/aggregate.hpp"
+#include "profile/sequence.hpp"
+#include "profile/window.hpp"
 
 namespace cdp::profile {
+
+/// What a trait remembers: of which of the three kinds, its definition says.
+using TraitState = std::variant<AggregateState, WindowState, SequenceState>;
+
+/// How the state of a trait is to be read.
+struct StateShape {
+    Aggregate aggregate = Aggregate::kCount;
+    bool windowed = false;
+    const Sequence* sequence = nullptr;  // a sequence: then the others do not matter
+
+    TraitState Empty() const;
+    /// Throws Error(data_corrupted) if these are no bytes of such a state.
+    TraitState Read(std::string_view bytes) const;
+    void Merge(TraitState& into, const TraitState& from) const;
+};
+void Write(Writer& out, const TraitState& state);
 
 /// The stamp of each key's last value, for the column traits (of a profile, or of an account).
 class KeyStamps {
@@ -50,8 +67,16 @@ public:
     std::vector<int64_t>& memberships() { return memberships_; }
     int64_t& membership_epoch() { return membership_epoch_; }
 
-    AggregateState& Trait(int trait_id, Aggregate aggregate);
-    void SetTrait(int trait_id, AggregateState state);
+    /// The clock's instant that the profile was last brought up to, and the one at which a row of cdp.timer has it looked
+    /// at again; 0: none. See segment/README.md.
+    int64_t& clock() { return clock_; }
+    int64_t& armed() { return armed_; }
+
+    TraitState& Trait(int trait_id, const StateShape& shape);
+    AggregateState& Trait(int trait_id, Aggregate aggregate) { return std::get<AggregateState>(Trait(trait_id, StateShape{aggregate})); }
+    void SetTrait(int trait_id, TraitState state);
+    /// A copy of what a trait remembers that leaves a packed state packed.
+    TraitState Peek(int trait_id, const StateShape& shape) const;
     /// Which traits have anything remembered.
     std::vector<int> TraitIds();
 
@@ -69,8 +94,9 @@ private:
     KeyStamps key_stamps_;
     std::vector<int64_t> memberships_;
     int64_t membership_epoch_ = 0;
+    int64_t clock_ = 0, armed_ = 0;
     std::vector<std::pair<int, std::string_view>> encoded_;
-    std::vector<std::pair<int, AggregateState>> decoded_;
+    std::vector<std::pair<int, TraitState>> decoded_;
     std::vector<char> packed_;  // the traits' bytes
     bool is_packed_ = false;    //   instead of the two lists; else they may point to them
 };

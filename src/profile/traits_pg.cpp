@@ -71,7 +71,8 @@ std::string Quoted(std::string_view name) {
 
 std::unique_ptr<Traits::Access> PrepareAccess(const std::vector<Trait>& traits, TupleDesc descriptor) {
     std::vector<int> columns{kProfileId, kFirstSeenAt, kLastSeenAt, kEventCount, kTraits, kState}, readable;
-    for (const Trait& trait : traits) columns.push_back(trait.column);
+    for (const Trait& trait : traits)
+        if (!trait.activity) columns.push_back(trait.column);
     std::vector<std::string> names;
     for (const int column : columns) names.emplace_back(NameStr(TupleDescAttr(descriptor, column)->attname));
     std::string read;
@@ -82,7 +83,7 @@ std::unique_ptr<Traits::Access> PrepareAccess(const std::vector<Trait>& traits, 
         readable.push_back(column);
     }
     return std::unique_ptr<Traits::Access>(new Traits::Access{
-        std::move(columns), std::move(names), std::move(readable),
+        std::move(columns), std::move(names), std::move(readable), read + "p.ctid",
         pg::Statement("SELECT " + read + "p.ctid FROM cdp_batch_wanted b JOIN cdp.profile p ON p.profile_id = b.profile_id")});
 }
 
@@ -197,9 +198,8 @@ void CheckNotBeingRestored() {
     }
 }
 
-/// `owner`: InvalidOid if the role `owner_name` is gone.
-void ReadFilter(Trait* trait, const std::string& filter, Oid owner, const std::string& owner_name) {
-    const std::string what = "the filter of trait \"" + trait->name + "\"";
+/// `what` it is the filter of. `owner`: InvalidOid if the role `owner_name` is gone.
+void ReadFilter(Trait* trait, const std::string& what, const std::string& filter, Oid owner, const std::string& owner_name) {
     const Oid event_table = pg::Call([] { return get_relname_relid("event", get_namespace_oid("cdp", false)); });
     if (OidIsValid(owner))
         trait->standing.failure = pg::Attempts::One([&] {
@@ -223,10 +223,19 @@ std::unique_ptr<Traits> Traits::Load() {
         table_close(rel, AccessShareLock);
         return copy;
     });
+    traits->Read();
+    traits->ReadActivities();
+    for (auto& entry : traits->by_event_)
+        entry.second.insert(entry.second.end(), traits->any_event_.begin(), traits->any_event_.end());
+    traits->access_ = PrepareAccess(traits->all_, traits->descriptor_);
+    traits->MakeBlank();
+    return traits;
+}
 
+void Traits::Read() {
     const auto rows = pg::Query(
         "SELECT trait_id, name, kind = 'computed', aggregate, type::oid, event, path, filter, sources,"
-        " coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid), owner::text, problem IS NOT NULL"
+        " coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid), owner::text, problem IS NOT NULL, \"window\""
         " FROM cdp.trait ORDER BY trait_id");
     for (uint64 i = 0; i < rows.size(); ++i) {
         Trait trait;
@@ -242,39 +251,73 @@ std::unique_ptr<Traits> Traits::Load() {
         trait.event = rows.Text(i, 6);
         if (const auto path = rows.OptionalText(i, 7)) trait.path = pg::SplitPath(*path);
         if (const auto sources = rows.Get(i, 9)) trait.sources = pg::TextArray(*sources);
-        const auto found = pg::Call([&] { return get_attnum(traits->profile_table_, trait.name.c_str()); });
+        if (const auto window = rows.Get(i, 13)) trait.window = Window(SpanOf(*DatumGetIntervalP(*window)));
+        const auto found = pg::Call([&] { return get_attnum(profile_table_, trait.name.c_str()); });
         if (found <= 0)
             throw Error(sqlstate::undefined_column, "column \"" + trait.name + "\" of cdp.profile is gone, but trait \"" + trait.name + "\" is not")
                 .Hint("Drop traits with cdp.drop_trait, not their columns.");
         trait.column = found - 1;
         trait.standing.noted = rows.Bool(i, 12);
-        if (const auto filter = rows.OptionalText(i, 8)) ReadFilter(&trait, *filter, DatumGetObjectId(*rows.Get(i, 10)), rows.Text(i, 11));
-        const int index = static_cast<int>(traits->all_.size());
-        if (!trait.computed)
-            traits->declared_.push_back(index);
-        else if (trait.event.empty())
-            traits->any_event_.push_back(index);
-        else
-            traits->by_event_[trait.event].push_back(index);
-        traits->all_.push_back(std::move(trait));
+        if (const auto filter = rows.OptionalText(i, 8))
+            ReadFilter(&trait, "the filter of trait \"" + trait.name + "\"", *filter, DatumGetObjectId(*rows.Get(i, 10)), rows.Text(i, 11));
+        Add(std::move(trait));
     }
-    for (auto& entry : traits->by_event_)
-        entry.second.insert(entry.second.end(), traits->any_event_.begin(), traits->any_event_.end());
-    traits->access_ = PrepareAccess(traits->all_, traits->descriptor_);
-    const size_t columns = static_cast<size_t>(traits->column_count());
-    traits->blank_values_.assign(columns, 0);
-    traits->blank_nulls_.reset(new bool[columns]);
-    std::fill_n(traits->blank_nulls_.get(), columns, true);
+}
+
+void Traits::ReadActivities() {
+    const auto rows = pg::Query(
+        "SELECT trait_id, measure, events, within, filter, same, coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid), owner::text,"
+        " problem IS NOT NULL FROM cdp.activity ORDER BY trait_id");
+    input_count_ = column_count();
+    for (uint64 i = 0; i < rows.size(); ++i) {
+        Activity activity;
+        activity.measure = MeasureNamed(rows.Text(i, 2)).value();
+        activity.events = pg::TextArray(*rows.Get(i, 3));
+        if (const auto within = rows.Get(i, 4)) activity.within = *DatumGetIntervalP(*within);
+        activity.filter = rows.Text(i, 5);
+        activity.same = rows.Text(i, 6);
+        activity.owner = DatumGetObjectId(*rows.Get(i, 7));
+        Trait trait = Keeper(std::move(activity));
+        trait.trait_id = DatumGetInt32(*rows.Get(i, 1));
+        trait.column = input_count_++;
+        trait.standing.noted = rows.Bool(i, 9);
+        if (!trait.activity->filter.empty()) ReadFilter(&trait, trait.name, trait.activity->filter, trait.activity->owner, rows.Text(i, 8));
+        Add(std::move(trait));
+    }
+}
+
+void Traits::Add(Trait trait) {
+    const int index = static_cast<int>(all_.size());
+    if (trait.window) windowed_.push_back(index);
+    if (trait.sequence) {
+        sequences_.push_back(index);
+        for (const auto& event : trait.activity->events)
+            if (auto& of_event = by_event_[event]; of_event.empty() || of_event.back() != index) of_event.push_back(index);
+    } else if (!trait.computed) {
+        declared_.push_back(index);
+    } else if (trait.event.empty()) {
+        any_event_.push_back(index);
+    } else {
+        by_event_[trait.event].push_back(index);
+    }
+    all_.push_back(std::move(trait));
+}
+
+/// The columns of somebody of whom nothing is known: counts are 0, everything else is NULL: nothing to allocate.
+void Traits::MakeBlank() {
+    const size_t columns = static_cast<size_t>(column_count());
+    blank_values_.assign(columns, 0);
+    blank_nulls_.reset(new bool[columns]);
+    std::fill_n(blank_nulls_.get(), columns, true);
     static const Datum no_traits = [] {
         const MemoryContext outer = MemoryContextSwitchTo(TopMemoryContext);
         const Datum empty = pg::EmptyObject();
         MemoryContextSwitchTo(outer);
         return empty;
     }();
-    traits->blank_values_[kTraits] = no_traits;
-    for (const Trait& trait : traits->all_)  // counts are 0, everything else is NULL: nothing to allocate
-        Render(trait, AggregateState(trait.aggregate), &traits->blank_values_[trait.column], &traits->blank_nulls_[trait.column]);
-    return traits;
+    blank_values_[kTraits] = no_traits;
+    for (const Trait& trait : all_)
+        if (!trait.activity) Render(trait, AggregateState(trait.aggregate), &blank_values_[trait.column], &blank_nulls_[trait.column]);
 }
 
 Traits::~Traits() {
@@ -289,7 +332,13 @@ const Trait* Traits::Find(int trait_id) const {
 
 const Trait* Traits::Named(std::string_view name) const {
     for (const Trait& trait : all_)
-        if (trait.name == name) return &trait;
+        if (!trait.activity && trait.name == name) return &trait;
+    return nullptr;
+}
+
+const Trait* Traits::Keeping(const Activity& activity) const {
+    for (const Trait& trait : all_)
+        if (trait.activity && *trait.activity == activity) return &trait;
     return nullptr;
 }
 
@@ -298,11 +347,23 @@ std::span<const int> Traits::ComputedFor(std::string_view event) const {
     return found == by_event_.end() ? std::span(any_event_) : std::span(found->second);
 }
 
+int Traits::Keep(const Activity& activity) {
+    if (const Trait* keeper = Keeping(activity)) return static_cast<int>(keeper - all_.data());
+    Trait trait = Keeper(activity);
+    trait.trait_id = all_.empty() ? 1 : all_.back().trait_id + 1;
+    trait.column = input_count_++;
+    if (!activity.filter.empty()) ReadFilter(&trait, trait.name, activity.filter, activity.owner, "");
+    if (trait.standing.failure) throw *trait.standing.failure;
+    Add(std::move(trait));
+    return static_cast<int>(all_.size()) - 1;
+}
+
 bool Traits::NoteProblems() const {
     bool any = false;
     for (const Trait& trait : all_) {
         if (!trait.standing.ToBeNoted()) continue;
-        pg::NoteProblem("cdp.trait", "trait_id", trait.trait_id, "trait \"" + trait.name + "\"", *trait.standing.failure);
+        pg::NoteProblem(trait.activity ? "cdp.activity" : "cdp.trait", "trait_id", trait.trait_id,
+                        trait.activity ? trait.name : "trait \"" + trait.name + "\"", *trait.standing.failure);
         any = true;
     }
     return any;

@@ -13,6 +13,7 @@ CREATE TABLE cdp.segment (
     owner        name NOT NULL,
     size         bigint NOT NULL DEFAULT 0,
     refresh      interval,
+    refreshed_at timestamptz,
     filled_epoch bigint NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
     altered_at   timestamptz,
@@ -21,6 +22,8 @@ CREATE TABLE cdp.segment (
 COMMENT ON TABLE cdp.segment IS 'The segments: an SQL condition over cdp.profile each, and how many people meet it now.';
 COMMENT ON COLUMN cdp.segment.problem IS
     'Why the segment stands still: its definition failed, and its members stay as they were then. NULL: it is kept. cdp.alter_segment and cdp.rebuild(true) compute it afresh.';
+COMMENT ON COLUMN cdp.segment.refresh IS 'Its members are computed afresh so often, and by that alone; NULL: they are kept with every message and the clock.';
+COMMENT ON COLUMN cdp.segment.refreshed_at IS 'When they were last.';
 COMMENT ON COLUMN cdp.segment.filled_epoch IS 'Internal: when membership was last computed for everybody; states older than that do not know it.';
 
 CREATE TABLE cdp.segment_member (
@@ -38,11 +41,12 @@ CREATE TABLE cdp.segment_transition (
     entered     boolean NOT NULL,
     at          timestamptz NOT NULL,
     cause       text NOT NULL,
-    event_id    bigint
+    event_id    bigint,
+    due_at      timestamptz
 );
 CREATE INDEX segment_transition_profile_id ON cdp.segment_transition (profile_id, segment_id);
 COMMENT ON TABLE cdp.segment_transition IS
-    'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), merge, split, rules, import, create, alter, rebuild.';
+    'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), clock (due_at: the instant that had come), merge, split, rules, import, create, alter, refresh, rebuild.';
 
 SELECT pg_extension_config_dump('cdp.segment', '');
 SELECT pg_extension_config_dump('cdp.segment_id_seq', '');

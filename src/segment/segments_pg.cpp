@@ -52,34 +52,85 @@ std::vector<size_t> DependencyOrder(std::vector<Segment>& segments, References& 
 
 }  // namespace
 
+std::unique_ptr<pg::Condition> ReadCondition(const std::string& definition, const std::string& what, const profile::Traits& traits, Oid owner,
+                                             bool refreshed) {
+    pg::Condition::Options options;
+    options.clock = refreshed ? pg::Condition::Clock::kAnyUse : pg::Condition::Clock::kAllowed;
+    options.subqueries = refreshed;
+    return std::make_unique<pg::Condition>(definition, what, traits.profile_table(), "profile", owner, kSpecialCalls, options);
+}
+
+profile::ActivityQuestion QuestionAt(const pg::Condition& condition, size_t call) {
+    try {
+        return profile::QuestionOf(condition.specials()[call], condition.owner());
+    } catch (Error& error) {
+        throw condition.At(call, std::move(error));
+    }
+}
+
 Error Unknown(const pg::Condition& condition, size_t call) {
     const auto& special = condition.specials()[call];
     const char* kind = special.function == "in_segment" ? "segment" : "identifier type";
     std::string detail = condition.what() + " refers to it.";
     detail[0] = static_cast<char>(toupper(detail[0]));
-    return condition.At(call, Error(sqlstate::undefined_object, std::string(kind) + " \"" + special.argument + "\" does not exist")
+    return condition.At(call, Error(sqlstate::undefined_object, std::string(kind) + " \"" + special.arguments[0].value_or("") + "\" does not exist")
                                   .Detail(std::move(detail)));
 }
 
-void Segments::Read(Segment* segment, Oid profile_table) {
+void Segments::Read(Segment* segment) {
     segment->standing.failure = pg::Attempts::One([&] {
-        segment->condition = std::make_unique<pg::Condition>(segment->definition, "segment \"" + segment->name + "\"", profile_table,
-                                                             "profile", segment->owner, kSpecialCalls);
+        segment->condition = ReadCondition(segment->definition, "segment \"" + segment->name + "\"", traits_, segment->owner, segment->refreshed);
     });
     if (segment->standing.failure) segment->condition.reset();
 }
 
+namespace {
+
+/// What conditions may refer to by name.
+struct Names {
+    std::unordered_map<std::string, int> segments, type_ids;
+    govern::Purposes purposes;
+};
+
+/// Where the value of a special call comes from. A segment's place is that before ordering; a question of consent has none yet.
+Source SourceOf(const Segment& segment, size_t call, const profile::Traits& traits, const Names& names) {
+    const auto& special = segment.condition->specials()[call];
+    Source source;
+    if (special.function == "consented") {
+        source.kind = Source::Kind::kConsent;
+        source.consent = govern::ConsentAt(*segment.condition, call, names.purposes);
+        return source;
+    }
+    if (profile::AsksForActivity(special)) {
+        source.kind = Source::Kind::kActivity;
+        source.question = QuestionAt(*segment.condition, call);
+        const auto* keeper = traits.Keeping(source.question.activity);
+        if (keeper == nullptr) throw Error(sqlstate::data_corrupted, "nothing is kept of what segment \"" + segment.name + "\" asks for");
+        source.of = static_cast<int>(keeper - traits.all().data());
+        return source;
+    }
+    const bool of_segment = special.function == "in_segment";
+    source.kind = of_segment ? Source::Kind::kSegment : Source::Kind::kIdentifierType;
+    const auto& known = of_segment ? names.segments : names.type_ids;
+    const auto found = known.find(special.arguments[0].value_or(""));
+    if (found == known.end()) throw Unknown(*segment.condition, call);
+    source.of = found->second;
+    return source;
+}
+
+}  // namespace
+
 std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
-    auto result = std::make_unique<Segments>();
-    std::unordered_map<std::string, int> type_ids;
+    auto result = std::make_unique<Segments>(traits);
+    Names names;
+    names.purposes = govern::Purposes::Load();
     const auto types = pg::Query("SELECT name, type_id FROM cdp.identifier_type");
-    for (uint64 i = 0; i < types.size(); ++i) type_ids[types.Text(i, 1)] = DatumGetInt32(*types.Get(i, 2));
+    for (uint64 i = 0; i < types.size(); ++i) names.type_ids[types.Text(i, 1)] = DatumGetInt32(*types.Get(i, 2));
 
     const auto rows = pg::Query(
         "SELECT segment_id, name, definition, coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid), filled_epoch,"
-        " problem IS NOT NULL, owner::text FROM cdp.segment ORDER BY segment_id");
+        " problem IS NOT NULL, owner::text, refresh IS NOT NULL FROM cdp.segment ORDER BY segment_id");
     std::vector<Segment> loaded;
-    std::unordered_map<std::string, int> by_name;
     for (uint64 i = 0; i < rows.size(); ++i) {
         Segment segment;
         segment.segment_id = rows.Int8(i, 1);
@@ -88,10 +139,11 @@ std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
         segment.owner = DatumGetObjectId(*rows.Get(i, 4));
         segment.filled_epoch = rows.Int8(i, 5);
         segment.standing.noted = rows.Bool(i, 6);
+        segment.refreshed = rows.Bool(i, 8);
         result->epoch_ = std::max(result->epoch_, segment.filled_epoch);
-        by_name[segment.name] = static_cast<int>(i);
+        names.segments[segment.name] = static_cast<int>(i);
         if (OidIsValid(segment.owner))
-            Read(&segment, traits.profile_table());
+            result->Read(&segment);
         else
             segment.standing.failure = Error(sqlstate::undefined_object, "segment \"" + segment.name + "\": role \"" + rows.Text(i, 7) + "\" does not exist");
         loaded.push_back(std::move(segment));
@@ -102,13 +154,12 @@ std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
         Segment& segment = loaded[i];
         if (!segment.condition) continue;
         for (size_t k = 0; k < segment.condition->specials().size(); ++k) {
-            const auto& call = segment.condition->specials()[k];
-            const bool of_segment = call.function == "in_segment";
-            const auto& known = of_segment ? by_name : type_ids;
-            const auto found = known.find(call.argument);
-            if (found == known.end()) segment.standing.failure = Unknown(*segment.condition, k);
-            segment.inputs.push_back(found == known.end() ? 0 : found->second);
-            references[i].push_back(of_segment && found != known.end() ? found->second : -1);
+            Source source{Source::Kind::kIdentifierType, 0, {}};
+            if (auto failure = pg::Attempts::One([&] { source = SourceOf(segment, k, traits, names); }))
+                segment.standing.failure = std::move(failure);
+            if (source.kind == Source::Kind::kConsent) source.of = result->consents_.Ask(source.consent);
+            references[i].push_back(source.kind == Source::Kind::kSegment ? source.of : -1);
+            segment.sources.push_back(std::move(source));
         }
     }
     const auto order = DependencyOrder(loaded, references);
@@ -116,38 +167,66 @@ std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
     for (size_t place = 0; place < order.size(); ++place) new_place[order[place]] = static_cast<int>(place);
     for (const size_t i : order) {
         Segment& segment = loaded[i];
-        for (size_t k = 0; k < references[i].size(); ++k)
-            if (references[i][k] >= 0) segment.inputs[k] = new_place[references[i][k]];
+        for (Source& source : segment.sources)
+            if (source.kind == Source::Kind::kSegment) source.of = new_place[static_cast<size_t>(source.of)];
         result->place_[segment.segment_id] = static_cast<int>(result->segments_.size());
         result->segments_.push_back(std::move(segment));
     }
-    result->Index(traits.column_count());
+    result->Index();
     return result;
 }
 
-void Segments::Index(int columns) {
+void Segments::Index() {
     const size_t words = segments_.size() / kBits + 1;
-    of_column_.assign(static_cast<size_t>(columns), Set(words));
+    of_column_.assign(static_cast<size_t>(traits_.input_count()), Set(words));
     of_identifiers_.assign(words, 0);
+    of_consents_.assign(words, 0);
+    of_clock_.assign(words, 0);
     all_.assign(words, 0);
-    for (size_t s = 0; s < segments_.size(); ++s) {
-        if (segments_[s].standing.failure) continue;
-        const int place = static_cast<int>(s);
-        Put(all_, place);
-        for (const int column : segments_[s].condition->columns()) {
-            if (column > 0)
-                Put(of_column_[static_cast<size_t>(column - 1)], place);
-            else  // the row as a whole
-                for (auto& set : of_column_) Put(set, place);
+    for (size_t s = 0; s < segments_.size(); ++s)
+        if (!segments_[s].standing.failure) IndexOne(static_cast<int>(s));
+}
+
+void Segments::IndexOne(int place) {
+    Segment& segment = segments_[static_cast<size_t>(place)];
+    for (const Source& source : segment.sources)
+        if (source.kind == Source::Kind::kSegment) segments_[static_cast<size_t>(source.of)].read_by.push_back(place);
+    if (segment.refreshed) return;
+    Put(all_, place);
+    bool by_window = false;  // it reads what the clock changes
+    for (const int column : segment.condition->columns()) {
+        if (column > 0) {
+            Put(of_column_[static_cast<size_t>(column - 1)], place);
+        } else {  // the row as a whole
+            for (int c = 0; c < traits_.column_count(); ++c) Put(of_column_[static_cast<size_t>(c)], place);
         }
-        const auto& specials = segments_[s].condition->specials();
-        for (size_t k = 0; k < specials.size(); ++k) {
-            if (specials[k].function == "in_segment")
-                segments_[static_cast<size_t>(segments_[s].inputs[k])].read_by.push_back(place);
-            else
-                Put(of_identifiers_, place);
-        }
+        for (const int windowed : traits_.Windowed())
+            by_window = by_window || column == 0 || traits_.all()[static_cast<size_t>(windowed)].column == column - 1;
     }
+    segment.by_clock = segment.condition->UsesClock();
+    for (const Source& source : segment.sources) {
+        if (source.kind == Source::Kind::kIdentifierType) Put(of_identifiers_, place);
+        if (source.kind == Source::Kind::kConsent) Put(of_consents_, place);
+        if (source.kind != Source::Kind::kActivity) continue;
+        const auto& keeper = traits_.all()[static_cast<size_t>(source.of)];
+        Put(of_column_[static_cast<size_t>(keeper.column)], place);
+        segment.by_clock = segment.by_clock || keeper.window;
+    }
+    if (segment.by_clock || by_window) Put(of_clock_, place);
+}
+
+bool Segments::AnyByClock() const {
+    return std::any_of(segments_.begin(), segments_.end(), [](const Segment& segment) { return segment.by_clock; });
+}
+
+std::optional<std::vector<char>> Segments::ActivitiesInUse() const {
+    std::vector<char> used(traits_.all().size());
+    for (const Segment& segment : segments_) {
+        if (!segment.condition) return std::nullopt;
+        for (const Source& source : segment.sources)
+            if (source.kind == Source::Kind::kActivity) used[static_cast<size_t>(source.of)] = 1;
+    }
+    return used;
 }
 
 const Segment* Segments::Named(std::string_view name) const {
@@ -201,7 +280,9 @@ struct Segments::Block {
     std::vector<uint64_t> chosen, member;         // by person: sets of segments
     std::vector<std::vector<uint32_t>> people_of; // by segment: whom to look at
     std::vector<pg::Condition::Row> rows;         // scratch
-    std::vector<char> inputs, holds;              // scratch
+    std::vector<pg::Condition::Input> inputs;     // scratch
+    std::vector<char> holds;                      // scratch
+    std::vector<int64> flips;                     // scratch
     pg::Attempts attempts;
 
     explicit Block(size_t segments) : words(segments / kBits + 1), people_of(segments) {}
@@ -228,6 +309,8 @@ void Segments::Choose(std::span<const Touched> touched, Block* block) const {
         } else {
             for (const int column : touched[p].person->Finish()) add(of_column_[static_cast<size_t>(column)]);
             if (touched[p].identifiers_changed) add(of_identifiers_);
+            if (touched[p].consents_changed) add(of_consents_);
+            if (touched[p].person->passed()) add(of_clock_);
         }
         for (size_t w = 0; w < words; ++w)
             for (uint64_t left = chosen[w]; left != 0; left &= left - 1)
@@ -237,48 +320,96 @@ void Segments::Choose(std::span<const Touched> touched, Block* block) const {
     }
 }
 
+/// Why an activity stands still, if it does.
+static std::optional<Error> WhyStill(const profile::Trait& keeper) {
+    if (!keeper.standing.Still()) return std::nullopt;
+    return keeper.standing.failure.value_or(Error(sqlstate::object_not_in_prerequisite_state, keeper.name + " stands still"));
+}
+
+/// Appends the answers to the special calls of a segment's condition; the next instant at which one changes.
+int64 Segments::Answers(const Segment& segment, profile::Person& person, const std::function<bool(int)>& is_member,
+                        const std::function<bool(int)>& consents, std::vector<pg::Condition::Input>* inputs) const {
+    int64 changes = profile::Person::kNever;
+    for (const Source& source : segment.sources) {
+        switch (source.kind) {
+            case Source::Kind::kSegment: inputs->push_back({BoolGetDatum(is_member(source.of)), false}); break;
+            case Source::Kind::kConsent: inputs->push_back({BoolGetDatum(consents(source.of)), false}); break;
+            case Source::Kind::kIdentifierType:
+                inputs->push_back({BoolGetDatum(person.state().IdentifierCount(source.of) > 0), false});
+                break;
+            case Source::Kind::kActivity: {
+                const auto& keeper = traits_.all()[static_cast<size_t>(source.of)];
+                const auto answer = profile::Ask(keeper, person.state().Peek(keeper.trait_id, keeper.shape()), source.question, person.clock());
+                inputs->push_back({answer.value, answer.null});
+                changes = std::min(changes, answer.changes);
+            }
+        }
+    }
+    return changes;
+}
+
+int64 Segments::NextChange(const Segment& segment, profile::Person& person, const std::function<bool(int64)>& is_member,
+                           const std::function<bool(int)>& consents) const {
+    std::vector<pg::Condition::Input> inputs;
+    const auto of_place = [&](int place) { return is_member(segments_[static_cast<size_t>(place)].segment_id); };
+    const int64 changes = Answers(segment, person, of_place, consents, &inputs);
+    if (!segment.condition->UsesClock()) return changes;
+    return std::min(changes, segment.condition->NextFlip({person.values(), person.nulls(), person.clock()}, inputs));
+}
+
 void Segments::EvaluateOne(int place, std::span<Touched> touched, Block* block) {
     Segment& segment = segments_[static_cast<size_t>(place)];
     auto& people = block->people_of[static_cast<size_t>(place)];
     if (people.empty()) return;
+    for (const Source& source : segment.sources)
+        if (source.kind == Source::Kind::kActivity && !segment.standing.Still()) segment.standing.failure = WhyStill(traits_.all()[static_cast<size_t>(source.of)]);
     if (segment.standing.Still()) return people.clear();
-    const auto& specials = segment.condition->specials();
     block->rows.clear();
     block->inputs.clear();
+    block->flips.clear();
     for (const uint32_t p : people) {
-        block->rows.push_back({touched[p].person->values(), touched[p].person->nulls()});
-        for (size_t k = 0; k < specials.size(); ++k)
-            block->inputs.push_back(specials[k].function == "in_segment"
-                                        ? block->Has(block->member, p, segment.inputs[k])
-                                        : touched[p].person->state().IdentifierCount(segment.inputs[k]) > 0);
+        profile::Person& person = *touched[p].person;
+        block->rows.push_back({person.values(), person.nulls(), person.clock()});
+        if (segment.sources.empty()) continue;
+        const int64 changes = Answers(segment, person, [&](int other) { return block->Has(block->member, p, other); },
+                                      [&](int question) { return consents_.Covers(question, person.profile_id()); }, &block->inputs);
+        if (segment.by_clock) person.DueBy(changes);
     }
-    segment.standing.failure = block->attempts.Run([&] { segment.condition->Evaluate(block->rows, block->inputs, &block->holds); });
+    segment.standing.failure = block->attempts.Run([&] {
+        segment.condition->Evaluate(block->rows, block->inputs, &block->holds);
+        if (segment.condition->UsesClock()) segment.condition->NextFlips(block->rows, block->inputs, &block->flips);
+    });
     if (segment.standing.failure) return people.clear();
-    for (size_t i = 0; i < people.size(); ++i) {
-        const uint32_t p = people[i];
-        const bool holds = block->holds[i] != 0;
-        if (block->Has(block->member, p, place) == holds) continue;
-        block->Flip(block->member, p, place);
-        for (const int reader : segment.read_by) {  // they come later in the order
-            if (block->Has(block->chosen, p, reader)) continue;
-            block->Flip(block->chosen, p, reader);
-            block->people_of[static_cast<size_t>(reader)].push_back(p);
-        }
-        changes_.push_back({touched[p].person->profile_id(), segment.segment_id, holds, touched[p].event_id, touched[p].cause});
-        auto& list = touched[p].person->state().memberships();
-        const auto at = std::lower_bound(list.begin(), list.end(), segment.segment_id);
-        if (holds)
-            list.insert(at, segment.segment_id);
-        else if (at != list.end() && *at == segment.segment_id)
-            list.erase(at);
-    }
+    for (size_t i = 0; i < block->flips.size(); ++i) touched[people[i]].person->DueBy(block->flips[i]);
+    for (size_t i = 0; i < people.size(); ++i)
+        if (const uint32_t p = people[i]; block->Has(block->member, p, place) != (block->holds[i] != 0)) Move(place, p, touched[p], block);
     people.clear();
+}
+
+/// The person at `p` of the block enters the segment, or leaves it.
+void Segments::Move(int place, uint32_t p, Touched& touched, Block* block) {
+    const Segment& segment = segments_[static_cast<size_t>(place)];
+    block->Flip(block->member, p, place);
+    const bool entered = block->Has(block->member, p, place);
+    for (const int reader : segment.read_by) {  // they come later in the order
+        if (segments_[static_cast<size_t>(reader)].refreshed || block->Has(block->chosen, p, reader)) continue;
+        block->Flip(block->chosen, p, reader);
+        block->people_of[static_cast<size_t>(reader)].push_back(p);
+    }
+    changes_.push_back({touched.person->profile_id(), segment.segment_id, entered, touched.event_id, touched.cause, touched.person->clock()});
+    auto& list = touched.person->state().memberships();
+    const auto at = std::lower_bound(list.begin(), list.end(), segment.segment_id);
+    if (entered)
+        list.insert(at, segment.segment_id);
+    else if (at != list.end() && *at == segment.segment_id)
+        list.erase(at);
 }
 
 void Segments::Evaluate(std::span<Touched> touched) {
     changes_.clear();
     if (segments_.empty() || touched.empty()) return;
     ReadStale(touched);
+    if (AskConsent()) consents_.Read(touched.size(), [&](size_t i) { return touched[i].person->profile_id(); });
     Block block(segments_.size());
     for (size_t begin = 0; begin < touched.size(); begin += kBlock) {
         const auto people = touched.subspan(begin, std::min(kBlock, touched.size() - begin));
@@ -306,7 +437,7 @@ void Segments::Write(bool any_gone) {
     });
     std::map<int64, int64> growth;
     pg::TableWriter members("cdp.segment_member", {"profile_id", "segment_id", "entered_at"}, pg::TableWriter::Duplicates::kIgnore);
-    pg::TableWriter transitions("cdp.segment_transition", {"profile_id", "segment_id", "entered", "at", "cause", "event_id"});
+    pg::TableWriter transitions("cdp.segment_transition", {"profile_id", "segment_id", "entered", "at", "cause", "event_id", "due_at"});
     pg::StagedRows left("cdp_batch_left", {{"profile_id", INT8OID}, {"segment_id", INT8OID}});
     const Datum now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
     std::map<const char*, Datum> causes;
@@ -314,8 +445,10 @@ void Segments::Write(bool any_gone) {
         const Datum profile_id = Int64GetDatum(change.profile_id), segment_id = Int64GetDatum(change.segment_id);
         Datum& cause = causes[change.cause];
         if (cause == 0) cause = pg::TextDatum(change.cause);
-        const Datum values[] = {profile_id, segment_id, BoolGetDatum(change.entered), now, cause, Int64GetDatum(change.event_id)};
-        const bool nulls[] = {false, false, false, false, false, change.event_id == 0};
+        const bool by_clock = strcmp(change.cause, "clock") == 0;
+        const Datum values[] = {profile_id, segment_id, BoolGetDatum(change.entered), now, cause, Int64GetDatum(change.event_id),
+                                TimestampTzGetDatum(change.clock)};
+        const bool nulls[] = {false, false, false, false, false, change.event_id == 0, !by_clock};
         transitions.Insert(values, nulls);
         if (change.entered)
             members.Insert({profile_id, segment_id, now});

@@ -1,8 +1,10 @@
 // segment/segments_pg.hpp: the segments, and who enters and leaves them in a batch.
 #pragma once
 
+#include <functional>
 #include <unordered_map>
 
+#include "govern/consent_answers_pg.hpp"
 #include "pg/expression.hpp"
 #include "pg/standing.hpp"
 #include "profile/traits_pg.hpp"
@@ -10,7 +12,15 @@
 namespace cdp::segment {
 
 /// The calls that a segment's condition may make beside reading columns.
-inline constexpr const char* kSpecialCalls[] = {"in_segment", "has_identifier"};
+inline constexpr const char* kSpecialCalls[] = {"in_segment", "has_identifier", "did", "times_did", "days_did", "first_did", "last_did", "did_sequence", "consented"};
+
+/// Where the value of a special call comes from.
+struct Source {
+    enum class Kind { kSegment, kIdentifierType, kActivity, kConsent } kind;
+    int of = 0;                          // the segment's place, the type's id, the trait's place in Traits::all(), the question's of consents
+    profile::ActivityQuestion question;  // of an activity
+    govern::ConsentQuestion consent{};   // of consent
+};
 
 struct Segment {
     int64 segment_id;
@@ -20,9 +30,18 @@ struct Segment {
     int64 filled_epoch;
     pg::Standing standing;
     std::unique_ptr<pg::Condition> condition;  // none if the definition cannot be read
-    std::vector<int> inputs;         // for each special call: the segment's place, or the identifier type's id
+    bool refreshed;                  // its members are computed afresh from time to time, and by that alone
+    std::vector<Source> sources;     // of each special call
     std::vector<int> read_by;        // places of the segments that refer to it
+    bool by_clock = false;           // the clock alone may change who meets its condition
 };
+
+/// The condition of a segment, read. Throws what is wrong with it.
+std::unique_ptr<pg::Condition> ReadCondition(const std::string& definition, const std::string& what, const profile::Traits& traits, Oid owner,
+                                             bool refreshed);
+
+/// What the special call number `call`, which asks for an activity, asks. Throws, with its position.
+profile::ActivityQuestion QuestionAt(const pg::Condition& condition, size_t call);
 
 /// That a special call of a condition names a segment or a type of identifiers that is not there.
 Error Unknown(const pg::Condition& condition, size_t call);
@@ -34,12 +53,14 @@ struct Touched {
     bool all_changed;          // new, or merged: look at every segment
     bool identifiers_changed;
     const char* cause;
+    bool consents_changed = false;
 };
 
 class Segments {
 public:
     /// Reads cdp.segment, in an order in which each comes after those it refers to.
     static std::unique_ptr<Segments> Load(const profile::Traits& traits);
+    explicit Segments(const profile::Traits& traits) : traits_(traits) {}
 
     bool empty() const { return segments_.empty(); }
     const std::vector<Segment>& all() const { return segments_; }
@@ -49,6 +70,16 @@ public:
     const Segment& Sound(std::string_view name) const;
     /// Writes down which segments stand still from now on; whether there are any.
     bool NoteProblems() const;
+    /// Whether there is one that the clock alone changes.
+    bool AnyByClock() const;
+    /// Which activities, by their places in Traits::all(), are asked for; nothing if that cannot be told, since a condition cannot be read.
+    std::optional<std::vector<char>> ActivitiesInUse() const;
+    /// The next instant after the person's own at which the clock alone may change whether they meet the condition of a segment;
+    /// in_segment() is answered by `is_member`, consented() by `consents`.
+    int64 NextChange(const Segment& segment, profile::Person& person, const std::function<bool(int64 segment_id)>& is_member,
+                     const std::function<bool(int question)>& consents) const;
+    /// Whether there is one that asks for consent.
+    bool AskConsent() const { return !consents_.empty(); }
 
     /// Works out who enters and leaves, in memory: memberships in the persons' states, and what Write() will write.
     void Evaluate(std::span<Touched> touched);
@@ -63,21 +94,28 @@ private:
         bool entered;
         int64 event_id;
         const char* cause;
+        int64 clock;  // of the person, then
     };
     using Set = std::vector<uint64_t>;  // of segments, a bit a place
     struct Block;
 
-    static void Read(Segment* segment, Oid profile_table);
-    void Index(int columns);
+    void Read(Segment* segment);
+    void Index();
+    void IndexOne(int place);
+    int64 Answers(const Segment& segment, profile::Person& person, const std::function<bool(int place)>& is_member,
+                  const std::function<bool(int question)>& consents, std::vector<pg::Condition::Input>* inputs) const;
     void ReadStale(std::span<Touched> touched);
     void Choose(std::span<const Touched> touched, Block* block) const;
     void EvaluateOne(int place, std::span<Touched> touched, Block* block);
+    void Move(int place, uint32_t p, Touched& touched, Block* block);
 
+    const profile::Traits& traits_;
     std::vector<Segment> segments_;
     std::unordered_map<int64, int> place_;  // by segment_id
-    // What to look at when something changed: by column of cdp.profile (from 0), identifiers, everything.
+    // What to look at when something changed: by column of cdp.profile or activity, identifiers, consents, the clock, everything.
     std::vector<Set> of_column_;
-    Set of_identifiers_, all_;
+    Set of_identifiers_, of_consents_, of_clock_, all_;
+    govern::ConsentAnswers consents_;
     int64 epoch_ = 0;                       // the newest filled_epoch
     std::vector<Change> changes_;
 };

@@ -20,3 +20,15 @@ CREATE FUNCTION guard_start_worker(kind text) RETURNS integer LANGUAGE c AS 'MOD
 CREATE FUNCTION guard_live() RETURNS integer LANGUAGE c AS 'MODULE_PATHNAME';
 CREATE FUNCTION guard_holdoff() RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME';
 CREATE FUNCTION guard_call_nanoseconds(calls integer) RETURNS double precision LANGUAGE c AS 'MODULE_PATHNAME';
+-- See condition_test.cpp.
+CREATE FUNCTION guard_condition(condition text, relation regclass, clock text DEFAULT 'allowed', subqueries boolean DEFAULT false,
+                                as_of timestamptz DEFAULT NULL) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME';
+CREATE FUNCTION guard_holds(condition text, given record, clock timestamptz, inputs text[] DEFAULT '{}', use text DEFAULT 'allowed') RETURNS boolean
+    LANGUAGE c AS 'MODULE_PATHNAME';
+CREATE FUNCTION guard_next_flip(condition text, given record, clock timestamptz, inputs text[] DEFAULT '{}', use text DEFAULT 'allowed') RETURNS timestamptz
+    LANGUAGE c AS 'MODULE_PATHNAME';
+CREATE FUNCTION guard_flips(condition text, given record, since timestamptz, until timestamptz, samples integer, seed integer) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME';
+CREATE FUNCTION guard_condition_nanoseconds(condition text, given record, clock timestamptz, times integer) RETURNS double precision[]
+    LANGUAGE c AS 'MODULE_PATHNAME';

@@ -1,0 +1,27 @@
+// pipeline/clock_pg.hpp: what the clock alone changes: timers that fall due, segments that are computed afresh from time to time.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+namespace cdp::pipeline {
+
+/// How many timers are run in one transaction by the worker: few, so that a message that comes meanwhile does not wait.
+inline constexpr int64 kTimersAtATime = 1000;
+
+/// Looks at the people whose timers are due until `until`, the first `most` timers, as of the instant of each. Needs an open
+/// Spi and the lock. Returns how many timers they were; 0: none is due.
+int64 RunTimers(int64 until, int64 most);
+
+/// Computes one segment afresh whose refresh is due at `now`, if there is one. Needs the same.
+bool RefreshSegment(int64 now);
+
+/// Both, until nothing is due at `now`.
+void CatchUp(int64 now);
+
+/// Whether anything is due at `now`.
+bool AnythingDue(int64 now);
+
+/// The next instant at which anything is due; PG_INT64_MAX: never.
+int64 NextDue();
+
+}  // namespace cdp::pipeline

@@ -1,0 +1,160 @@
+// window_test.cpp: a rolling window is what its definition says at every instant, whatever the order of adding and merging.
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+#include <rapidcheck/gtest.h>
+
+#include <chrono>
+
+#include "profile/window.hpp"
+
+namespace cdp::profile {
+namespace {
+
+constexpr int64_t kSecond = 1'000'000, kMinute = 60 * kSecond, kHour = 60 * kMinute, kDay = 24 * kHour;
+
+/// time - span as PostgreSQL has it at UTC: months first, the day clamped.
+int64_t Earlier(int64_t time, const Span& span) { return Later(Later(time, {-span.months, 0, 0}), {0, -span.days, -span.microseconds}); }
+
+int64_t At(int year, unsigned month, unsigned day, int64_t of_day = 0) {
+    using namespace std::chrono;
+    return (sys_days(std::chrono::year(year) / month / day) - sys_days(std::chrono::year(2000) / 1 / 1)).count() * kDay + of_day;
+}
+
+TEST(Later, ClampsTheDayOfTheMonth) {
+    EXPECT_EQ(Later(At(2024, 1, 31, kHour), {1, 0, 0}), At(2024, 2, 29, kHour));
+    EXPECT_EQ(Later(At(2024, 3, 31), {-1, 0, 0}), At(2024, 2, 29));
+    EXPECT_EQ(Later(At(1999, 12, 31), {2, 1, kSecond}), At(2000, 3, 1, kSecond));
+    EXPECT_EQ(Later(INT64_MAX, {1, 0, 0}), INT64_MAX);
+    EXPECT_EQ(Later(At(2024, 1, 1), {INT32_MAX, 0, 0}), INT64_MAX);
+}
+
+TEST(Window, MovesInStepsOfAMinuteOrAnHour) {
+    EXPECT_EQ(Window({0, 1, 0}).Leaves(kDay + 1), 2 * kDay + kMinute);
+    EXPECT_EQ(Window({0, 0, 24 * kHour}).Leaves(kMinute), kDay + kMinute);
+    EXPECT_EQ(Window({0, 1, 1}).Leaves(0), kDay + kHour);
+    EXPECT_EQ(Window({0, 30, 0}).Leaves(-1), 30 * kDay);
+    EXPECT_EQ(Window({0, 0, 90 * kSecond}).Leaves(0), 2 * kMinute);
+    EXPECT_EQ(Window({0, 1, 0}).Leaves(INT64_MIN), INT64_MIN);
+    EXPECT_EQ(Window({0, 1, 0}).Leaves(INT64_MAX), INT64_MAX);
+    EXPECT_EQ(Window({0, INT32_MAX, 0}).Leaves(INT64_MAX - 1), INT64_MAX);
+}
+
+TEST(Window, IsLongerThanNothing) {
+    EXPECT_TRUE(Window({0, 0, 1}).Positive());
+    EXPECT_FALSE(Window({0, 0, 0}).Positive());
+    EXPECT_FALSE(Window({1, -1, 0}).Positive());
+}
+
+// The first step S with S - window >= occurred_at, found by trying them all.
+RC_GTEST_PROP(WindowLaw, EventsLeaveAtTheFirstStepAtWhichTheyDoNotCount, ()) {
+    const Span span{*rc::gen::inRange(0, 15), *rc::gen::inRange(0, 4), *rc::gen::inRange<int64_t>(0, 30) * kHour + *rc::gen::inRange<int64_t>(0, 3) * kSecond};
+    const Window window(span);
+    RC_PRE(window.Positive());
+    const int64_t step = span.months == 0 && span.days * kDay + span.microseconds <= kDay ? kMinute : kHour;
+    // Around the ends of months.
+    const int64_t event = At(*rc::gen::inRange(1995, 2005), static_cast<unsigned>(*rc::gen::inRange(1, 13)), 1) +
+                          *rc::gen::inRange<int64_t>(-96, 48) * kHour + *rc::gen::element<int64_t>(0, 1, kHour - 1, kMinute);
+    const int64_t leaves = window.Leaves(event);
+    RC_ASSERT(leaves % step == 0);
+    RC_ASSERT(Earlier(leaves, span) >= event);
+    for (int64_t before = leaves - step; before > leaves - 5 * kDay && before > leaves - 3000 * step; before -= step)
+        RC_ASSERT(Earlier(before, span) < event);
+}
+
+RC_GTEST_PROP(WindowLaw, LaterEventsLeaveNoEarlier, ()) {
+    const Window window({*rc::gen::inRange(0, 3), 1, 0});
+    const int64_t event = At(2001, static_cast<unsigned>(*rc::gen::inRange(1, 13)), 1) + *rc::gen::inRange<int64_t>(-96, 48) * kHour;
+    RC_ASSERT(window.Leaves(event) <= window.Leaves(event + *rc::gen::inRange<int64_t>(0, 5) * kHour));
+}
+
+struct Event {
+    int64_t leaves;
+    Stamp stamp;
+    Value value;
+};
+
+constexpr Aggregate kAggregates[] = {Aggregate::kCount, Aggregate::kSum, Aggregate::kAvg, Aggregate::kMin, Aggregate::kMax, Aggregate::kFirst,
+                                     Aggregate::kLast, Aggregate::kDistinctCount, Aggregate::kUniqueList, Aggregate::kMostFrequent};
+
+std::string Bytes(const WindowState& state) {
+    Writer out;
+    state.Write(out);
+    return out.Take();
+}
+
+/// What an aggregate without a window makes of the events that count.
+AggregateState Plain(Aggregate aggregate, const std::vector<Event>& events, int64_t clock) {
+    AggregateState state(aggregate);
+    for (const Event& event : events)
+        if (event.leaves > clock) state.Add(event.stamp, event.value);
+    return state;
+}
+
+bool SameAnswer(Aggregate aggregate, const AggregateState& a, const AggregateState& b) {
+    const auto single_a = a.Single(), single_b = b.Single();
+    if (a.Count() != b.Count() && aggregate != Aggregate::kUniqueList && aggregate != Aggregate::kMostFrequent) return false;
+    return a.Sum() == b.Sum() && single_a.has_value() == single_b.has_value() && (!single_a || Compare(*single_a, *single_b) == 0) &&
+           (aggregate != Aggregate::kUniqueList || a.Values() == b.Values());
+}
+
+std::vector<Event> AnyEvents() {
+    std::vector<Event> events;
+    const int count = *rc::gen::inRange(0, 12);
+    for (int i = 0; i < count; ++i) {
+        const int64_t minute = *rc::gen::inRange<int64_t>(0, 6);
+        // Stamps in the order of leaving, as those of events are.
+        const Stamp stamp{minute * 100 + *rc::gen::inRange<int64_t>(0, 100), i};
+        events.push_back({minute == 5 ? INT64_MAX : minute * kMinute, stamp, Value(Decimal(*rc::gen::inRange<int64_t>(-2, 3), 0))});
+    }
+    return events;
+}
+
+RC_GTEST_PROP(WindowStateLaw, IsTheAggregateOfWhatCounts, ()) {
+    const Aggregate aggregate = *rc::gen::elementOf(std::vector<Aggregate>(std::begin(kAggregates), std::end(kAggregates)));
+    const auto events = AnyEvents();
+    WindowState state(aggregate), other(aggregate), backwards(aggregate);
+    for (const Event& event : events) (*rc::gen::arbitrary<bool>() ? state : other).Add(event.leaves, event.stamp, event.value);
+    for (auto event = events.rbegin(); event != events.rend(); ++event) backwards.Add(event->leaves, event->stamp, event->value);
+    state.Merge(other);
+    RC_ASSERT(Bytes(state) == Bytes(backwards));
+    RC_ASSERT(Bytes(WindowState::Read(aggregate, Bytes(state))) == Bytes(state));
+    for (int64_t clock = -kMinute; clock <= 6 * kMinute; clock += kMinute / 2) {
+        const AggregateState plain = Plain(aggregate, events, clock);
+        RC_ASSERT(SameAnswer(aggregate, state.At(clock), plain));
+        const bool counts = aggregate == Aggregate::kCount || aggregate == Aggregate::kDistinctCount;
+        if (counts) RC_ASSERT(state.Count(clock) == plain.Count());
+        WindowState expired = state;
+        expired.Expire(clock);
+        RC_ASSERT(SameAnswer(aggregate, expired.At(clock), plain));
+        RC_ASSERT(expired.NextChange(clock) == state.NextChange(clock));
+        // Nothing changes before the next change.
+        const int64_t next = state.NextChange(clock);
+        if (next != INT64_MAX) RC_ASSERT(SameAnswer(aggregate, state.At(next - 1), plain));
+        if (!counts) continue;
+        const int64_t least = *rc::gen::inRange(0, 3), most = least + *rc::gen::inRange(0, 3);
+        const auto holds = [&](int64_t at) { return state.Count(at) >= least && state.Count(at) <= most; };
+        int64_t expected = INT64_MAX;
+        for (int64_t at = clock + kMinute / 2; at <= 7 * kMinute && expected == INT64_MAX; at += kMinute / 2)
+            if (holds(at) != holds(clock)) expected = at;
+        RC_ASSERT(state.WhenCountLeaves(clock, least, most) == expected);
+    }
+}
+
+// The order of adding does not matter for what was expired in between either.
+RC_GTEST_PROP(WindowStateLaw, ForgetsTheSameInAnyOrder, ()) {
+    const Aggregate aggregate = *rc::gen::elementOf(std::vector<Aggregate>(std::begin(kAggregates), std::end(kAggregates)));
+    const auto events = AnyEvents();
+    const int64_t clock = *rc::gen::inRange<int64_t>(0, 6) * kMinute;
+    WindowState early(aggregate), late(aggregate);
+    for (const Event& event : events) {
+        early.Add(event.leaves, event.stamp, event.value);
+        early.Expire(*rc::gen::inRange<int64_t>(0, 6) * kMinute <= clock ? clock : 0);
+        late.Add(event.leaves, event.stamp, event.value);
+    }
+    early.Expire(clock);
+    late.Expire(clock);
+    RC_ASSERT(Bytes(early) == Bytes(late));
+}
+
+}  // namespace
+}  // namespace cdp::profile
