@@ -1162,17 +1162,27 @@ COMMENT ON FUNCTION cdp.send_inserted_rows() IS
     'Internal: the trigger that cdp.attach_table puts on a table.';
 REVOKE ALL ON FUNCTION cdp.send_inserted_rows() FROM PUBLIC;
 
+CREATE FUNCTION cdp.send_applied_row() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1
+    AS 'MODULE_PATHNAME', 'cdp_send_applied_row';
+COMMENT ON FUNCTION cdp.send_applied_row() IS
+    'Internal: the same for rows that a subscription applies.';
+REVOKE ALL ON FUNCTION cdp.send_applied_row() FROM PUBLIC;
+
 CREATE FUNCTION cdp.attach_table(relation regclass, event text, identifiers jsonb, occurred_at name DEFAULT NULL,
-                                 properties name[] DEFAULT NULL, backfill boolean DEFAULT true) RETURNS bigint
+                                 properties name[] DEFAULT NULL, backfill boolean DEFAULT true,
+                                 type text DEFAULT 'track', updates boolean DEFAULT false) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     SET row_security = off
     SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'cdp_attach_table';
-COMMENT ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean) IS
-    'Makes a table a source: each row inserted from now on becomes a track message, and with backfill each row that is there, in the order of the primary key; returns how many those were. identifiers: {identifier type: column}; properties: columns, all others if NULL; nulls are left out. UPDATE, DELETE and TRUNCATE send nothing, nor does what is inserted straight into a partition or an inheriting table. For the table''s owner.';
-REVOKE ALL ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean) TO cdp_admin;
+COMMENT ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean, text, boolean) IS
+    'Makes a table a source: each row inserted from now on becomes a track message, and with backfill each row that is there, in the order of the primary key; returns how many those were. identifiers: {identifier type: column}; properties: columns, all others if NULL; nulls are left out. type: track, or identify, whose traits are then the properties (and event NULL). updates: a row that is changed becomes another message. What a subscription applies counts as well. DELETE and TRUNCATE send nothing, nor does what is inserted straight into a partition or an inheriting table. For the table''s owner.';
+REVOKE ALL ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean, text, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean, text, boolean) TO cdp_admin;
 
 CREATE FUNCTION cdp.detach_table(relation regclass) RETURNS boolean
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
@@ -1189,11 +1199,11 @@ CREATE VIEW cdp.attached_table AS
            (c.config ->> 'occurred_at')::name AS occurred_at,
            CASE WHEN c.config ? 'properties' THEN ARRAY (SELECT jsonb_array_elements_text(c.config -> 'properties'))::name[] END
                AS properties,
-           t.tgenabled <> 'D' AS enabled
+           t.tgenabled <> 'D' AS enabled, coalesce(c.config ->> 'type', 'track') AS type, c.config ? 'updates' AS updates
     FROM pg_catalog.pg_trigger t
          CROSS JOIN LATERAL (SELECT convert_from(substring(t.tgargs FROM 1 FOR length(t.tgargs) - 1),
                                                  getdatabaseencoding())::jsonb) c (config)
-    WHERE t.tgfoid = 'cdp.send_inserted_rows()'::regprocedure AND t.tgnargs = 1;
+    WHERE t.tgfoid = 'cdp.send_inserted_rows()'::regprocedure AND t.tgnargs = 1 AND t.tgtype & 4 <> 0;  -- of INSERT
 COMMENT ON VIEW cdp.attached_table IS
     'The tables that are sources, as cdp.attach_table was told. properties: NULL means all other columns.';
 GRANT SELECT ON cdp.attached_table TO cdp_admin, cdp_analyst;
@@ -2367,7 +2377,7 @@ CREATE FUNCTION cdp.create_trait(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_create_trait';
 COMMENT ON FUNCTION cdp.create_trait(text, regtype, text, text, text[]) IS
-    'Makes a trait of identify messages a typed column of cdp.profile, filled from history. path: where in the traits, by default name; survivorship: last, first, most_frequent, min, max or source_priority (sources, best first; of one source the last). Values that the type refuses do not count; null unsets, for last and source_priority.';
+    'Makes a trait of identify messages a typed column of cdp.profile, filled from history. path: where in the traits, by default name; survivorship: last, first, most_frequent, min, max or source_priority (sources, best first, * for any other; of one source the last). Values that the type refuses do not count; null unsets, for last and source_priority.';
 REVOKE ALL ON FUNCTION cdp.create_trait(text, regtype, text, text, text[]) FROM PUBLIC;
 
 CREATE FUNCTION cdp.create_computed_trait(
@@ -2388,6 +2398,45 @@ CREATE FUNCTION cdp.drop_trait(name text) RETURNS void
 COMMENT ON FUNCTION cdp.drop_trait(text) IS
     'Drops a declared or computed trait and its column. Refused while a segment or a destination uses it.';
 REVOKE ALL ON FUNCTION cdp.drop_trait(text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.set_field_owner(field text, owner text, source text DEFAULT 'crm') RETURNS void
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_set_field_owner';
+COMMENT ON FUNCTION cdp.set_field_owner(text, text, text) IS
+    'Says who wins where the CRM, whose messages have that source, and others give a declared trait different values. owner: crm: the CRM''s last value holds; cdp: the last value of anybody else; NULL: the last value. The loser''s stays in cdp.event, and holds where the winner said nothing: see explain_field. Segments and destinations follow at once.';
+REVOKE ALL ON FUNCTION cdp.set_field_owner(text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.explain_field(type text, value text, field text, OUT source text, OUT said jsonb, OUT occurred_at timestamptz,
+                                  OUT event_id bigint, OUT wins boolean) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    trait cdp.trait;
+BEGIN
+    SELECT t.* INTO trait FROM cdp.trait t WHERE t.name = field AND t.kind = 'declared';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'declared trait "%" does not exist', field USING ERRCODE = 'undefined_object';
+    END IF;
+    RETURN QUERY
+    WITH given AS (
+        SELECT e.source, e.occurred_at, e.event_id,
+               coalesce(e.traits -> trait.path, e.traits #> string_to_array(trait.path, '.'),
+                        e.context -> 'traits' -> trait.path, e.context #> ('{traits}' || string_to_array(trait.path, '.'))) AS said
+        FROM cdp.identifier i JOIN cdp.event e ON e.identifier_id = i.identifier_id
+        WHERE i.profile_id = cdp.resolve(type, explain_field.value) AND e.type = 'identify'),
+    latest AS (
+        SELECT DISTINCT ON (g.source) g.*, coalesce(array_position(trait.sources, g.source), array_position(trait.sources, '*'), cardinality(trait.sources) + 1, 0) AS place
+        FROM given g WHERE g.said IS NOT NULL ORDER BY g.source, g.occurred_at DESC, g.event_id DESC)
+    SELECT l.source, l.said, l.occurred_at, l.event_id,
+           CASE WHEN trait.aggregate IN ('last', 'source_priority') THEN row_number() OVER by_rank = 1 END
+    FROM latest l WINDOW by_rank AS (ORDER BY l.place, l.occurred_at DESC, l.event_id DESC)
+    ORDER BY l.place, l.occurred_at DESC, l.event_id DESC;
+END $$;
+COMMENT ON FUNCTION cdp.explain_field(text, text, text) IS
+    'What each source last said of a declared trait of whoever has the identifier, and whose value holds by the trait''s survivorship (NULL: it is neither last nor source_priority).';
+REVOKE ALL ON FUNCTION cdp.explain_field(text, text, text) FROM PUBLIC;
 
 CREATE FUNCTION cdp.get_profile(type text, value text) RETURNS jsonb
     LANGUAGE c STABLE STRICT
@@ -2597,7 +2646,7 @@ BEGIN
          ARRAY['segment', 'segment_member', 'segment_transition', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
                'profile_alias', 'account_member', 'purpose', 'consent', 'suppressed_profile', 'consent_record_masked', 'event_masked', 'identity_link', 'identity_separation', 'suspicious_profile', 'destination']),
         ('cdp_pii',
-         ARRAY['resolve', 'get_profile', 'timeline', 'explain_identity', 'explain_merge', 'explain_match', 'explain_segment',
+         ARRAY['resolve', 'get_profile', 'timeline', 'explain_identity', 'explain_merge', 'explain_match', 'explain_segment', 'explain_field',
                'sees_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],
          ARRAY[]::text[])
     LOOP

@@ -152,7 +152,8 @@ bool time_of(Oid type, Datum datum, TimestampTz* time) {
 Attachment Attachment::Parse(const char* json) {
     const pg::Json config(pg::Call([&] { return DirectFunctionCall1(jsonb_in, CStringGetDatum(json)); }));
     const auto text = [&](const char* key) { return config.Find(key).value_or(pg::Json()).ToText(); };
-    Attachment attachment{.event = text("event")};
+    Attachment attachment{.event = config.Find("event") ? text("event") : "", .identify = config.Find("type").has_value(),
+                          .updates = config.Find("updates").has_value()};
     if (const auto identifiers = config.Find("identifiers"))
         identifiers->ForEach([&](std::string_view type, const pg::Json& column) {
             attachment.identifiers.emplace_back(type, column.ToText());

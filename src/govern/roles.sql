@@ -27,7 +27,7 @@ BEGIN
          ARRAY['segment', 'segment_member', 'segment_transition', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
                'profile_alias', 'account_member', 'purpose', 'consent', 'suppressed_profile', 'consent_record_masked', 'event_masked', 'identity_link', 'identity_separation', 'suspicious_profile', 'destination']),
         ('cdp_pii',
-         ARRAY['resolve', 'get_profile', 'timeline', 'explain_identity', 'explain_merge', 'explain_match', 'explain_segment',
+         ARRAY['resolve', 'get_profile', 'timeline', 'explain_identity', 'explain_merge', 'explain_match', 'explain_segment', 'explain_field',
                'sees_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],
          ARRAY[]::text[])
     LOOP

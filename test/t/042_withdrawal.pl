@@ -28,10 +28,10 @@ SELECT cdp.create_destination('letter', key => 'email', columns => '{"name": "tr
 SELECT cdp.identify(u, jsonb_build_object('email', u || '@x.org', 'name', u)) FROM unnest('{ann,bob,cid,dan,eve}'::text[]) u;
 SELECT cdp.set_consent('email', u || '@x.org', 'letter', true, occurred_at => '2024-01-01') FROM unnest('{ann,bob,cid,dan}'::text[]) u;
 SELECT cdp.process();
--- Which transaction deleted whom.
-CREATE TABLE deleted (email text, xid xid8);
+-- Which transaction deleted whom: now() is its own.
+CREATE TABLE deleted (email text, at timestamptz);
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS
-	$$BEGIN INSERT INTO deleted VALUES (OLD.email, pg_current_xact_id()); RETURN NULL; END$$;
+	$$BEGIN INSERT INTO deleted VALUES (OLD.email, now()); RETURN NULL; END$$;
 CREATE TRIGGER note AFTER DELETE ON cdp_out.letter FOR EACH ROW EXECUTE FUNCTION note();
 });
 $mailer->safe_psql('postgres', q{
@@ -55,7 +55,7 @@ sql(q{BEGIN; SELECT cdp.set_consent('email', 'ann@x.org', 'letter', false); ROLL
 is(told(), '', 'a withdrawal that is rolled back is none');
 sql(q{SELECT cdp.set_consent('user_id', 'ann', 'letter', false, source => 'phone')});
 is(told(), 'DELETE ann@x.org', 'a withdrawal is a DELETE at the subscriber');
-is(sql(q{SELECT count(*) FROM deleted d JOIN cdp.consent_record r ON r.xmin::text = d.xid::text WHERE d.email = 'ann@x.org' AND NOT r.granted}), '1',
+is(sql(q{SELECT count(*) FROM deleted d JOIN cdp.consent_record r ON r.recorded_at = d.at WHERE d.email = 'ann@x.org' AND NOT r.granted}), '1',
 	'by the transaction that recorded it');
 sql(q{SELECT cdp.set_consent('email', 'eve@x.org', 'letter', true)});
 is(told(), 'INSERT eve@x.org', 'a yes is an INSERT');
@@ -67,7 +67,7 @@ SELECT cdp.identify('bob', '{"name": "Robert"}', message_id => 'm2');
 SELECT cdp.identify('cid', '{"name": "Cid"}', message_id => 'm3');
 SELECT cdp.process()});
 is(told(), "DELETE bob\@x.org\nUPDATE cid\@x.org", 'a withdrawal by message: nothing else is told of who withdrew');
-is(sql(q{SELECT count(*) FROM deleted d JOIN cdp.consent_record r ON r.xmin::text = d.xid::text WHERE d.email = 'bob@x.org'}), '1', 'by the transaction that recorded it, too');
+is(sql(q{SELECT count(*) FROM deleted d JOIN cdp.consent_record r ON r.recorded_at = d.at WHERE d.email = 'bob@x.org'}), '1', 'by the transaction that recorded it, too');
 
 # People who become one, and come apart
 sql(q{SELECT cdp.merge_profiles(cdp.resolve('user_id', 'ann'), cdp.resolve('user_id', 'cid'), 'a mistake')});
