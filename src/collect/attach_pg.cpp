@@ -361,17 +361,22 @@ void CreateTriggers(const std::string& table, const Attachment& attachment, cons
 
 int64 AttachTable(Oid relation, const std::string& config, bool backfill) {
     CheckRelation(relation);
-    // The lock that CREATE TRIGGER takes: nobody writes from here on until the transaction ends.
-    const Table table(relation, ShareRowExclusiveLock);
-    const std::string name = QualifiedName(table.rel());
-    if (!TriggersOf(relation).empty())
-        throw Error(sqlstate::duplicate_object, "table \"" + std::string(RelationGetRelationName(table.rel())) + "\" is attached already")
-            .Hint("Call cdp.detach_table first to attach it differently.");
     const Attachment attachment = Attachment::Parse(config.c_str());
-    CheckIdentifierTypes(attachment);
-    RowReader(attachment, RelationGetDescr(table.rel()), RelationGetRelationName(table.rel()));
-    CreateTriggers(name, attachment, QuotedText(config), table.partitioned());
-    return backfill ? Backfill(table, attachment, name) : 0;
+    std::string name;
+    bool partitioned;
+    {
+        // The lock that CREATE TRIGGER takes: nobody writes from here on until the transaction ends.
+        const Table table(relation, ShareRowExclusiveLock);
+        name = QualifiedName(table.rel());
+        partitioned = table.partitioned();
+        if (!TriggersOf(relation).empty())
+            throw Error(sqlstate::duplicate_object, "table \"" + std::string(RelationGetRelationName(table.rel())) + "\" is attached already")
+                .Hint("Call cdp.detach_table first to attach it differently.");
+        CheckIdentifierTypes(attachment);
+        RowReader(attachment, RelationGetDescr(table.rel()), RelationGetRelationName(table.rel()));
+    }
+    CreateTriggers(name, attachment, QuotedText(config), partitioned);
+    return backfill ? Backfill(Table(relation, ShareRowExclusiveLock), attachment, name) : 0;
 }
 
 bool DetachTable(Oid relation) {

@@ -96,6 +96,14 @@ bool ConsentsInUse() {
     return any.Query().Bool(0, 1);
 }
 
+bool TakeAnswer(int64 profile_id, const std::string& purpose, const std::optional<std::string>& channel, const Statement& statement, int64 record_id) {
+    static pg::Statement take(std::string("INSERT INTO cdp.consent AS c (profile_id, purpose, channel, granted, occurred_at, record_id)"
+                                          " VALUES ($1, $2, $3, $4, $5, $6)") + kUnlessOutweighed,
+                              {INT8OID, TEXTOID, TEXTOID, BOOLOID, TIMESTAMPTZOID, INT8OID});
+    return take.Execute({pg::Int8(profile_id), pg::Text(purpose), pg::TextOrNull(channel), pg::Bool(statement.granted), pg::Time(statement.occurred_at),
+                         pg::Int8(record_id)}) > 0;
+}
+
 void ComputeConsents(std::span<const int64> people) {
     static const std::string identifiers =
         "SELECT p.profile_id, i.type, i.value FROM cdp_consenting p JOIN cdp.identifier i ON i.profile_id = p.profile_id";

@@ -62,6 +62,9 @@ Contact ContactNamed(const identity::Rules& rules, std::string_view type, std::s
 /// Whether anybody ever said anything or is suppressed. If not, people and identifiers change as if all this were not there.
 bool ConsentsInUse();
 
+/// Somebody has said something more, which is in the ledger as `record_id`. Whether something else holds for them by that.
+bool TakeAnswer(int64 profile_id, const std::string& purpose, const std::optional<std::string>& channel, const Statement& statement, int64 record_id);
+
 /// Works out what holds for people afresh, from the ledger. Those who are gone leave.
 void ComputeConsents(std::span<const int64> people);
 

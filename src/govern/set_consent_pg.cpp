@@ -46,8 +46,8 @@ TimestampTz OccurredAt(FunctionCallInfo fcinfo, int i) {
     return at;
 }
 
-/// What holds for whoever has the contact point follows from what was just written.
-void Follow(const govern::Contact& contact) {
+/// Whoever has the contact point follows what was just written of it.
+void FollowSuppression(const govern::Contact& contact) {
     if (!contact.profile_id) return;
     govern::ComputeConsents({&*contact.profile_id, 1});
     pipeline::FollowConsents(pipeline::Current(), {&*contact.profile_id, 1});
@@ -79,7 +79,8 @@ CDP_FUNCTION(cdp_set_consent)
                                           pg::Bool(PG_GETARG_BOOL(3)), pg::Time(at), pg::TextOrNull(source),
                                           PG_ARGISNULL(6) ? pg::Null(JSONBOID) : pg::Value(JSONBOID, PG_GETARG_DATUM(6)), pg::Text(actor)})
                                 .Int8(0, 1);
-    Follow(contact);
+    if (contact.profile_id && govern::TakeAnswer(*contact.profile_id, *purpose, channel, {at, PG_GETARG_BOOL(3)}, record_id))
+        pipeline::FollowConsents(pipeline::Current(), {&*contact.profile_id, 1});
     PG_RETURN_INT64(record_id);
 }
 
@@ -93,7 +94,7 @@ CDP_FUNCTION(cdp_suppress)  // cdp.suppress(type, value, reason) → boolean
     const auto contact = ContactArg(fcinfo);
     const bool is_new = pg::Execute("INSERT INTO cdp.suppression (type, value, reason, actor) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
                                     {pg::Text(contact.type), pg::Text(contact.value), pg::TextOrNull(reason), pg::Text(actor)}) > 0;
-    if (is_new) Follow(contact);
+    if (is_new) FollowSuppression(contact);
     PG_RETURN_BOOL(is_new);
 }
 
@@ -104,7 +105,7 @@ CDP_FUNCTION(cdp_unsuppress)  // cdp.unsuppress(type, value) → boolean
     pipeline::Lock();
     const auto contact = ContactArg(fcinfo);
     const bool was = pg::Execute("DELETE FROM cdp.suppression WHERE type = $1 AND value = $2", {pg::Text(contact.type), pg::Text(contact.value)}) > 0;
-    if (was) Follow(contact);
+    if (was) FollowSuppression(contact);
     PG_RETURN_BOOL(was);
 }
 
