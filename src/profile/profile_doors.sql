@@ -55,9 +55,10 @@ BEGIN
                coalesce(e.traits -> trait.path, e.traits #> string_to_array(trait.path, '.'),
                         e.context -> 'traits' -> trait.path, e.context #> ('{traits}' || string_to_array(trait.path, '.'))) AS said
         FROM cdp.identifier i JOIN cdp.event e ON e.identifier_id = i.identifier_id
-        WHERE i.profile_id = cdp.resolve(type, explain_field.value) AND e.type = 'identify'),
+        WHERE i.profile_id = cdp.resolve(explain_field.type, explain_field.value) AND e.type = 'identify'),
     latest AS (
-        SELECT DISTINCT ON (g.source) g.*, coalesce(array_position(trait.sources, g.source), array_position(trait.sources, '*'), cardinality(trait.sources) + 1, 0) AS place
+        SELECT DISTINCT ON (g.source) g.*,
+               coalesce(array_position(trait.sources, g.source), array_position(trait.sources, '*'), cardinality(trait.sources) + 1, 0) AS place
         FROM given g WHERE g.said IS NOT NULL ORDER BY g.source, g.occurred_at DESC, g.event_id DESC)
     SELECT l.source, l.said, l.occurred_at, l.event_id,
            CASE WHEN trait.aggregate IN ('last', 'source_priority') THEN row_number() OVER by_rank = 1 END
