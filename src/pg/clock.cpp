@@ -1,11 +1,14 @@
 // pg/clock.cpp: see clock.hpp.
 #include "pg/clock.hpp"
 
+#include <map>
+
 #include "pg/clock_breaks.hpp"
 
 extern "C" {
 #include "datatype/timestamp.h"
 #include "executor/executor.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/date.h"
 }
@@ -33,26 +36,20 @@ int64 bisect(const ClockLeaf& leaf, const ClockRow& row, int64 low, int64 high, 
 
 /// The first instant in (from, to] at which the leaf is not `truth`, which it is at `from`; kNever: none. Exact although
 /// it may change to and fro there: between breaks it changes once at most.
-int64 first_change(const ClockLeaf& leaf, const ClockRow& row, int64 from, int64 to, Truth truth) {
-    Breaks breaks;
-    breaks.collect(leaf, row, from, to);
-    int64 result = kNever;
-    for (int64 piece = from; result == kNever && piece < to;) {
-        const int64 next = std::min(breaks.After(piece), to + 1);
-        if (Differs(leaf, row, next - 1, truth))
-            result = bisect(leaf, row, piece, next - 1, truth);
-        else if (next <= to && Differs(leaf, row, next, truth))
-            result = next;
+int64 first_change(const ClockLeaf& leaf, const ClockRow& row, const Breaks& breaks, int64 from, int64 to, Truth truth) {
+    for (int64 piece = from; piece < to;) {
+        const int64 next = std::min(breaks.After(piece), to);
+        if (!leaf.by_day && Differs(leaf, row, next - 1, truth)) return bisect(leaf, row, piece, next - 1, truth);
+        if (Differs(leaf, row, next, truth)) return next;
         piece = next;
     }
-    breaks.release();
-    return result;
+    return kNever;
 }
 
 /// A time or a span of time in microseconds, for guessing how far two are apart.
-bool microseconds(const Operand& operand, const ClockRow& row, int64* result) {
+bool microseconds(const Operand& operand, const ClockRow& row, int64 instant, int64* result) {
     bool null;
-    const Datum value = value_at(operand.state, row, row.now, &null);
+    const Datum value = value_at(operand.state, row, instant, &null);
     if (null) return false;
     switch (operand.type) {
         case TIMESTAMPOID:
@@ -67,30 +64,51 @@ bool microseconds(const Operand& operand, const ClockRow& row, int64* result) {
     }
 }
 
-/// Some instant in (now, now + kHorizon] at which the leaf is no longer `truth` and was just before, if it is not then.
-int64 some_change(const ClockLeaf& leaf, const ClockRow& row, Truth truth) {
-    int64 low = row.now, high = row.now + kHorizon, moving, still;
+/// Between what instants the leaf ceases to be `truth`, which it is now and not at the horizon: to the microsecond, or to
+/// a day where it changes nowhere but where a day begins.
+struct Bracket {
+    int64 low, high;
+};
+Bracket some_change(const ClockLeaf& leaf, const ClockRow& row, Truth truth) {
+    Bracket bracket{row.now, row.now + kHorizon};
+    const int64 wanted = leaf.by_day ? USECS_PER_DAY : 1;
     const auto narrow = [&](int64 instant) {
-        if (low < instant && instant < high) (Differs(leaf, row, instant, truth) ? high : low) = instant;
+        if (bracket.high - bracket.low > wanted && bracket.low < instant && instant < bracket.high)
+            (Differs(leaf, row, instant, truth) ? bracket.high : bracket.low) = instant;
     };
-    if (microseconds(leaf.moving, row, &moving) && microseconds(leaf.still, row, &still)) {
-        const int64 guess = row.now + leaf.direction * (still - moving), about = leaf.slack + 2 * USECS_PER_DAY;
-        for (const int64 instant : {guess, guess - 1, guess + 1, guess - about, guess + about}) {
-            if (high - low > 1) narrow(instant);
+    int64 moving, still, guess = row.now;
+    const bool guessed = microseconds(leaf.still, row, row.now, &still);
+    // Months are not equally long: what was guessed from afar is guessed again from near.
+    for (int tries = 0; guessed && tries < 6 && microseconds(leaf.moving, row, guess, &moving) && moving != still; ++tries)
+        guess += leaf.direction * (still - moving);
+    if (guess != row.now) {
+        for (const int64 about : {int64{0}, int64{1}, 2 * USECS_PER_DAY}) {
+            narrow(guess - about);
+            narrow(guess + about);
         }
     }
-    return bisect(leaf, row, low, high, truth);
+    while (bracket.high - bracket.low > wanted) narrow(bracket.low + (bracket.high - bracket.low) / 2);
+    return bracket;
 }
 
 int64 next_of_comparison(const ClockLeaf& leaf, const ClockRow& row, Truth truth) {
-    if (!Differs(leaf, row, row.now + kHorizon, truth)) {
-        // For good, unless this is about the moment when it changed and it goes to and fro.
+    Bracket within{row.now, row.now + leaf.slack};
+    const bool for_good = !Differs(leaf, row, row.now + kHorizon, truth);
+    if (for_good) {
+        // Unless this is about the moment when it changed and it goes to and fro.
         if (leaf.slack == 0 || !Differs(leaf, row, row.now - leaf.slack, truth)) return kNever;
-        return first_change(leaf, row, row.now, row.now + leaf.slack, truth);
+    } else {
+        within = some_change(leaf, row, truth);
+        if (leaf.slack == 0 && !leaf.by_day) return within.high;
+        within.low = std::max(row.now, within.low - leaf.slack);
     }
-    const int64 change = some_change(leaf, row, truth);
-    if (leaf.slack == 0) return change;
-    return first_change(leaf, row, std::max(row.now, change - leaf.slack), change, truth);
+    Breaks breaks;
+    breaks.collect(leaf, row, within.low, within.high);
+    int64 change = for_good || leaf.by_day ? kNever : within.high;
+    if (breaks.zone_changes || leaf.calendar_slack > 0 || leaf.by_day)
+        change = first_change(leaf, row, breaks, within.low, within.high, truth);
+    breaks.release();
+    return change;
 }
 
 int64 next_of_steps(const ClockLeaf& leaf, const ClockRow& row, Truth truth) {
@@ -116,6 +134,15 @@ Truth test_of(BoolTestType test, Truth truth) {
         case IS_NOT_UNKNOWN: return is(truth != Truth::kNull);
     }
     return truth;
+}
+
+/// Some of the parts of an AND or OR, in one again.
+Node* Joined(BoolExprType how, const std::vector<Node*>& nodes) {
+    return Call([&] {
+        List* list = NIL;
+        for (size_t i = 0; i < nodes.size(); ++i) list = lappend(list, nodes[i]);
+        return reinterpret_cast<Node*>(makeBoolExpr(how, list, -1));
+    });
 }
 
 }  // namespace
@@ -152,8 +179,20 @@ ClockUse::Part ClockUse::Read(Node* node, AttrNumber clock, const std::function<
     if (IsA(node, BoolExpr)) {
         const auto* joined = reinterpret_cast<const BoolExpr*>(node);
         part.kind = joined->boolop == AND_EXPR ? Kind::kAnd : joined->boolop == OR_EXPR ? Kind::kOr : Kind::kNot;
-        for (int i = 0; i < list_length(joined->args); ++i)
-            part.parts.push_back(Read(static_cast<Node*>(list_nth(joined->args, i)), clock, at));
+        std::map<int64, std::vector<Node*>> in_steps;
+        for (int i = 0; i < list_length(joined->args); ++i) {
+            auto* argument = static_cast<Node*>(list_nth(joined->args, i));
+            part.parts.push_back(Read(argument, clock, at));
+            const Part& last = part.parts.back();
+            if (last.kind == Kind::kLeaf && last.leaf.step > 0) in_steps[last.leaf.step].push_back(argument);
+        }
+        // Those that change in the same steps are looked at together: "from 9 to 17" is one change a morning.
+        for (const auto& [step, nodes] : in_steps) {
+            if (nodes.size() < 2) continue;
+            std::erase_if(part.parts, [&, step = step](const Part& p) { return p.kind == Kind::kLeaf && p.leaf.step == step; });
+            Part& together = part.parts.emplace_back(Part{Kind::kLeaf});
+            together.leaf.Read(Joined(joined->boolop, nodes), clock);
+        }
         return part;
     }
     part.kind = Kind::kLeaf;

@@ -32,6 +32,8 @@ int64 Modulo(int64 value, int64 modulus) {
 /// The zone's offsets about some points in time, and the local times of day at which it changes them.
 struct Zone {
     Cycle offsets, times;
+    bool changes = false;
+    Cycle differences;  // between offsets, as they come about along a chain
 
     void look(int64 from, int64 to, const pg_tz* zone) {
         pg_time_t at = timestamptz_to_time_t(from);
@@ -44,6 +46,7 @@ struct Zone {
             offsets.add(before * USECS_PER_SEC);
             if (found <= 0 || change > end) return;
             offsets.add(after * USECS_PER_SEC);
+            changes = true;
             const int64 instant = time_t_to_timestamptz(change);
             times.add(instant + before * USECS_PER_SEC);
             times.add(instant + after * USECS_PER_SEC);
@@ -51,18 +54,24 @@ struct Zone {
         }
     }
 
-    /// Sums of offsets as they come about along a chain: one, and differences of two for each step through the zone.
+    /// With as many steps from one side of the offset to the other: the differences, and an offset with each.
     void combine(int steps) {
+        differences.add(0);
         const int count = offsets.count;
-        if (count == 1) return;
-        for (int done = 0; steps-- > 0 && offsets.count < kMostOffsets;) {
-            const int until = offsets.count;
+        for (int done = 0; count > 1 && steps-- > 0 && differences.count < kMostOffsets;) {
+            const int until = differences.count;
             for (int i = done; i < until; ++i)
                 for (int a = 0; a < count; ++a)
-                    for (int b = 0; b < count; ++b)
-                        if (a != b) offsets.add(offsets.residues[i] + offsets.residues[a] - offsets.residues[b]);
+                    for (int b = 0; b < count; ++b) differences.add(differences.residues[i] + offsets.residues[a] - offsets.residues[b]);
             done = until;
         }
+        for (int i = 1; i < differences.count; ++i)
+            for (int o = 0; o < count; ++o) offsets.add(offsets.residues[o] + differences.residues[i]);
+    }
+
+    void release() {
+        for (Cycle* cycle : {&offsets, &times, &differences})
+            if (cycle->residues != nullptr) pfree(cycle->residues);
     }
 };
 
@@ -97,20 +106,23 @@ const pg_tz* named_zone(const Operand& name, const ClockRow& row, Zone* zone) {
 void look_around(Zone* zone, const ClockChain& chain, const ClockRow& row, int64 from, int64 to) {
     for (const Operand& probe : chain.probes) {
         int64 first, last;
-        if (!finite_time(probe, row, from, &first) || !finite_time(probe, row, to, &last)) continue;
+        if (!finite_time(probe, row, to, &last)) continue;
+        first = last;
+        if (from != to && !finite_time(probe, row, from, &first)) continue;
         const int64 begin = std::min(first, last) - kMargin, end = std::max(first, last) + kMargin;
         zone->look(begin, end, session_timezone);
         for (const Operand& name : chain.zones) zone->look(begin, end, named_zone(name, row, zone));
     }
 }
 
-/// The times of day at which a count from that point goes on: by the zone, and without it.
-void add_mark(Cycle* times, const Operand& mark, const ClockRow& row) {
+/// The time of day at which a count from that point goes on. One towards it is complete at that time, and less just after.
+void add_mark(Cycle* times, const Operand& mark, const ClockRow& row, bool local) {
     int64 time;
     if (!finite_time(mark, row, row.now, &time)) return;
+    if (local && mark.type == TIMESTAMPTZOID)
+        time = DatumGetTimestamp(DirectFunctionCall1(timestamptz_timestamp, TimestampTzGetDatum(time)));
     times->add(time);
-    if (mark.type == TIMESTAMPTZOID)
-        times->add(DatumGetTimestamp(DirectFunctionCall1(timestamptz_timestamp, TimestampTzGetDatum(time))));
+    times->add(time + 1);
 }
 
 }  // namespace
@@ -139,28 +151,33 @@ int64 Cycle::After(int64 instant) const {
 void Breaks::collect(const ClockLeaf& leaf, const ClockRow& row, int64 from, int64 to) {
     daily.modulus = kDay;
     steps.modulus = leaf.step > 0 ? leaf.step : kDay;
+    const bool jumps = leaf.cut || leaf.step > 0 || to - from > kMargin - kDay;
     for (const ClockChain& chain : leaf.chains) {
         Zone zone;
-        zone.offsets.modulus = zone.times.modulus = kDay;
+        Cycle utc_times;
+        for (Cycle* cycle : {&zone.offsets, &zone.times, &zone.differences, &utc_times}) cycle->modulus = kDay;
         zone.times.add(0);
-        look_around(&zone, chain, row, from, to);
-        for (const Operand& mark : chain.marks) add_mark(&zone.times, mark, row);
+        look_around(&zone, chain, row, jumps ? from : to, to);
+        zone_changes |= zone.changes;
+        for (const Operand& mark : chain.marks) add_mark(&zone.times, mark, row, true);
+        for (const Operand& mark : chain.utc_marks) add_mark(&utc_times, mark, row, false);
         zone.combine(chain.zone_steps);
-        if (!chain.marks.empty()) zone.offsets.add(0);
+        const auto add_all = [&](const Cycle& offsets, const Cycle& times, int64 shift) {
+            for (int o = 0; o < offsets.count; ++o)
+                for (int t = 0; t < times.count; ++t) daily.add(times.residues[t] - offsets.residues[o] - shift);
+        };
         int64 shift = 0;
         for (size_t next = 0;; ++next) {
-            for (int o = 0; o < zone.offsets.count; ++o) {
-                const int64 offset = zone.offsets.residues[o] + shift;
-                for (int t = 0; t < zone.times.count; ++t) daily.add(zone.times.residues[t] - offset);
-                if (leaf.step > 0) steps.add(-offset);
-            }
+            add_all(zone.offsets, zone.times, shift);
+            add_all(zone.differences, utc_times, shift);
+            for (int o = 0; leaf.step > 0 && o < zone.offsets.count; ++o) steps.add(-zone.offsets.residues[o] - shift);
             if (next == chain.shifts.size()) break;
             bool null;
             const Datum interval = value_at(chain.shifts[next].state, row, row.now, &null);
             if (!null) shift += chain.shifts[next].sign * DatumGetIntervalP(interval)->time;
         }
-        for (Cycle* used : {&zone.offsets, &zone.times})
-            if (used->residues != nullptr) pfree(used->residues);
+        zone.release();
+        if (utc_times.residues != nullptr) pfree(utc_times.residues);
     }
     daily.sort();
     steps.sort();

@@ -20,6 +20,7 @@ struct Cycle {
 /// along the chains of a leaf; and of a leaf with a step, where each step begins. There may be some more than need be.
 struct Breaks {
     Cycle daily, steps;
+    bool zone_changes = false;  // its offset, somewhere about
 
     /// For [from, to], for the row. May ereport.
     void collect(const ClockLeaf& leaf, const ClockRow& row, int64 from, int64 to);

@@ -25,7 +25,7 @@ namespace {
 
 /// By how much the moment of a change may spread: where the zone changes its offset, and where days and months are
 /// counted (31 January and a month is 28 February, and so are the three days before).
-constexpr int64 kZoneSlack = 26 * USECS_PER_HOUR, kMonthSlack = 4 * USECS_PER_DAY;
+constexpr int64 kZoneSlack = 26 * USECS_PER_HOUR, kMonthSlack = 4 * USECS_PER_DAY, kAgeSlack = 26 * USECS_PER_HOUR;
 
 struct Search {
     AttrNumber clock;
@@ -84,8 +84,10 @@ Operand Prepared(Node* node, int sign = 1) {
 /// Something that only rises or only falls as time goes on, as far as it has been read.
 struct Moving {
     int direction = 1;        // 0: it is not known to do so
-    int64 slack = 0;
+    int64 zone_slack = 0;
+    int64 calendar_slack = 0;
     bool cut = false;         // to days, hours, …
+    bool by_day = false;      // to days or more
     bool cut_shifted = false; // and moved by hours then: it steps to the next day at another time than the day begins
     bool seconds = false;     // a number of seconds since long ago, too many for an integer some day
     bool elapsed = false;     // an interval without months
@@ -142,9 +144,9 @@ bool Reader::Shift(const Rule& rule, const CallParts& call, Moving* inner, Clock
     const bool months = interval == nullptr || interval->month != 0, days = interval == nullptr || interval->day != 0;
     const bool hours = interval == nullptr || interval->time != 0;
     if (inner->cut_shifted && (months || days)) return false;
-    if (months) inner->slack += kMonthSlack;
+    if (months) inner->calendar_slack += kMonthSlack;
     if (zoned && (months || days)) {
-        inner->slack += kZoneSlack;
+        inner->zone_slack += kZoneSlack;
         ++chain->zone_steps;
     }
     if (hours) {
@@ -157,7 +159,7 @@ bool Reader::Shift(const Rule& rule, const CallParts& call, Moving* inner, Clock
 Moving Reader::Apply(const Rule& rule, const CallParts& call, Moving inner, ClockChain* chain) const {
     const Moving none{.direction = 0};
     const auto pass_zone = [&] {
-        inner.slack += kZoneSlack;
+        inner.zone_slack += kZoneSlack;
         ++chain->zone_steps;
     };
     switch (rule.effect) {
@@ -172,22 +174,23 @@ Moving Reader::Apply(const Rule& rule, const CallParts& call, Moving inner, Cloc
             if (inner.cut_shifted) return none;
             if (rule.effect == Effect::kNamedZone) chain->zones.push_back(Prepared(call.at(0)));
             pass_zone();
-            inner.cut |= rule.effect == Effect::kZoneCut;
+            if (rule.effect == Effect::kZoneCut) inner.cut = inner.by_day = true;
             return inner;
         case Effect::kCut:
             if (inner.cut_shifted) return none;
-            inner.cut = true;
+            inner.cut = inner.by_day = true;
             return inner;
         case Effect::kZoneTrunc:
         case Effect::kTrunc:
             if (inner.cut_shifted || !IsTruncUnit(TextOf(call.at(0)))) return none;
             if (rule.effect == Effect::kZoneTrunc) pass_zone();
             inner.cut = true;
+            inner.by_day |= StepOfTrunc(TextOf(call.at(0))) == USECS_PER_DAY;
             return inner;
         case Effect::kAge:
             if (inner.cut_shifted) return none;
             pass_zone();
-            inner.slack += kMonthSlack;
+            inner.calendar_slack += kAgeSlack;
             chain->marks.push_back(Prepared(call.at(1 - rule.argument)));
             return inner;
         case Effect::kField: {
@@ -198,12 +201,14 @@ Moving Reader::Apply(const Rule& rule, const CallParts& call, Moving inner, Cloc
                 if (inner.cut_shifted) return none;
                 pass_zone();
             }
+            inner.by_day |= StepOfField(field) == USECS_PER_DAY;
             return inner;
         }
         case Effect::kSpanField: {
             const std::string field = TextOf(call.at(0));
             if (!IsRisingSpanField(field, inner.elapsed)) return none;
             inner.seconds = field == "epoch";
+            inner.by_day |= !inner.elapsed && field != "epoch" && !chain->marks.empty();
             return inner;
         }
         case Effect::kTimes:
@@ -239,7 +244,8 @@ int64 Reader::StepOfCall(const CallParts& call, std::vector<ClockChain>* chains)
             return 0;
         const int clock = ReadsClock(difference.at(0)) ? 0 : 1;
         if (ReadsClock(difference.at(1 - clock))) return 0;
-        chain.marks.push_back(Prepared(difference.at(1 - clock)));
+        auto& marks = difference.function == F_TIMESTAMPTZ_MI ? chain.utc_marks : chain.marks;
+        marks.push_back(Prepared(difference.at(1 - clock)));
         inner = difference.at(clock);
     }
     const Moving moving = Read(inner, &chain);
@@ -318,7 +324,10 @@ bool ClockLeaf::Read(Node* node, AttrNumber clock) {
                 moving = Prepared(compared.at(side));
                 still = Prepared(compared.at(1 - side));
                 direction = read.direction;
-                slack = read.slack;
+                calendar_slack = read.calendar_slack;
+                slack = calendar_slack + read.zone_slack;
+                cut = read.cut;
+                by_day = read.by_day;
                 if (moving.type != still.type) {  // compared through the zone, perhaps
                     if (read.cut_shifted && moving.type == TIMESTAMPOID && still.type == TIMESTAMPTZOID) return false;
                     slack += kZoneSlack;

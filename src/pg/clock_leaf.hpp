@@ -36,7 +36,8 @@ struct Operand {
 struct ClockChain {
     std::vector<Operand> probes;  // the points in time along the way: about them the zone may change its offset
     std::vector<Operand> shifts;  // the intervals that are added
-    std::vector<Operand> marks;   // the points in time that it is counted from
+    std::vector<Operand> marks;   // the points in time that it is counted from, by local time
+    std::vector<Operand> utc_marks;  // the same, whatever the zone
     std::vector<Operand> zones;   // by name, beside the session's
     int zone_steps = 0;           // how often it passes from one side of the zone's offset to the other
 };
@@ -51,7 +52,10 @@ struct ClockLeaf {
     // Changes once:
     Operand moving, still;
     int direction = 0;
-    int64 slack = 0;
+    int64 slack = 0;              // all of it
+    int64 calendar_slack = 0;     // where no zone changes its offset
+    bool cut = false;             // to days, hours, …: the points along the way may jump far
+    bool by_day = false;          // it changes nowhere but where a day begins
     // Changes in steps:
     int64 step = 0;
     int64 reach = 0;              // how far one looks ahead

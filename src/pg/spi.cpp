@@ -147,17 +147,23 @@ std::vector<int64> Ids(const std::string& sql, std::initializer_list<Arg> args) 
     receiver.of_server.rShutdown = receiver.of_server.rDestroy = [](DestReceiver*) {};
     receiver.of_server.mydest = DestNone;
     receiver.room = 1024;
-    const int code = Call([&] {
-        receiver.ids = static_cast<int64*>(palloc(receiver.room * sizeof(int64)));
-        SPIExecuteOptions options{};
-        options.params = makeParamList(static_cast<int>(split.types.size()));
-        options.params->paramFetch = nullptr;
-        for (int i = 0; i < options.params->numParams; ++i)
-            options.params->params[i] = {split.values[static_cast<size_t>(i)], split.nulls[static_cast<size_t>(i)] == 'n', PARAM_FLAG_CONST,
-                                         split.types[static_cast<size_t>(i)]};
-        options.dest = &receiver.of_server;
-        return SPI_execute_extended(sql.c_str(), &options);
-    });
+    int code;
+    try {
+        code = Call([&] {
+            receiver.ids = static_cast<int64*>(palloc(receiver.room * sizeof(int64)));
+            SPIExecuteOptions options{};
+            options.params = makeParamList(static_cast<int>(split.types.size()));
+            options.params->paramFetch = nullptr;
+            for (int i = 0; i < options.params->numParams; ++i)
+                options.params->params[i] = {split.values[static_cast<size_t>(i)], split.nulls[static_cast<size_t>(i)] == 'n', PARAM_FLAG_CONST,
+                                             split.types[static_cast<size_t>(i)]};
+            options.dest = &receiver.of_server;
+            return SPI_execute_extended(sql.c_str(), &options);
+        });
+    } catch (const PgError& error) {
+        error.data->context = nullptr;  // the query is ours; what failed in it is the user's
+        throw;
+    }
     Check(code, sql);
     std::vector<int64> ids(receiver.ids, receiver.ids + receiver.count);
     Call([&] { pfree(receiver.ids); });

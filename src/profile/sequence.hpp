@@ -78,7 +78,7 @@ private:
     size_t most_;
     Kind kind_ = Kind::kEvents;
     std::vector<Event> events_;  // by time and value
-    int64_t folded_until_;       // events until then are in `folded_` alone; if there are any
+    int64_t folded_until_ = 0;   // events until then are in `folded_` alone; if there are any
     bool is_folded_ = false;
     ChainsOfValues folded_;
     ChainsOfValues running_;     // folded_ and all events

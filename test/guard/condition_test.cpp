@@ -115,8 +115,13 @@ CDP_FUNCTION(guard_flips) {  // (condition, row, begin, end, samples, seed) → 
         if (next <= clock) throw Error(sqlstate::data_corrupted, "no way on");
         std::vector<pg::Condition::Row> rows{row.At(clock)};
         const int64 last = std::min(next, end) - 1;
-        for (int32 i = 0; i < PG_GETARG_INT32(4); ++i)
-            rows.push_back(row.At(std::uniform_int_distribution<int64>(clock, last)(random)));
+        const auto look = [&](int64 until) {
+            for (int32 i = 0; i < PG_GETARG_INT32(4); ++i) rows.push_back(row.At(std::uniform_int_distribution<int64>(clock, until)(random)));
+        };
+        look(last);
+        // What goes to and fro does so within days of the last change.
+        look(std::min(last, clock + 6 * USECS_PER_DAY));
+        look(std::min(last, clock + 3 * USECS_PER_HOUR));
         rows.push_back(row.At(last));
         rows.push_back(row.At(std::min(next, end)));
         std::vector<char> holds;

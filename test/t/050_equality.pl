@@ -326,17 +326,94 @@ my @traits = (
 	q{SELECT cdp.create_computed_trait('last_viewed', 'last', 'View', 'sku')},
 	q{SELECT cdp.create_computed_trait('first_viewed', 'first', 'View', 'sku')},
 	q{SELECT cdp.create_computed_trait('favourite', 'most_frequent', NULL, 'sku')},
+	q{SELECT cdp.create_computed_trait('orders_30d', 'count', 'Order', "window" => '30 days')},
+	q{SELECT cdp.create_computed_trait('revenue_7d', 'sum', 'Order', 'total', "window" => '7 days')},
+	q{SELECT cdp.create_computed_trait('most_month', 'max', NULL, 'total', "window" => '1 month')},
+	q{SELECT cdp.create_computed_trait('least_12d', 'min', NULL, 'total', "window" => '12 days 90 minutes')},
+	q{SELECT cdp.create_computed_trait('skus_20d', 'distinct_count', NULL, 'sku', "window" => '20 days')},
+	q{SELECT cdp.create_computed_trait('viewed_15d', 'unique_list', 'View', 'sku', "window" => '15 days')},
+	q{SELECT cdp.create_computed_trait('first_40d', 'first', 'View', 'sku', "window" => '40 days')},
+	q{SELECT cdp.create_computed_trait('last_10d', 'last', 'View', 'sku', "window" => '10 days')},
+	q{SELECT cdp.create_computed_trait('favourite_40d', 'most_frequent', NULL, 'sku', "window" => '40 days')},
 	q{SELECT cdp.create_trait('plan', 'text')},
 	q{SELECT cdp.create_trait('first_plan', 'text', 'plan', 'first')},
 	q{SELECT cdp.create_trait('age', 'int', survivorship => 'max')},
 	q{SELECT cdp.create_purpose('letter'); SELECT cdp.create_purpose('ads', mode => 'opt_out')},
 	q{SELECT cdp.create_segment('readers', $$cdp.consented('letter')$$); SELECT cdp.create_segment('by_mail', $$cdp.consented('letter', 'email')$$)},
 	q{SELECT cdp.create_segment('profiled', $$NOT cdp.consented('ads') AND cdp.has_identifier('user_id')$$)},
+	q{SELECT cdp.create_segment('active_readers', $$cdp.did('Order', within => '20 days') AND cdp.consented('letter') OR last_seen_at < now() - interval '10 days' AND NOT cdp.consented('ads', 'sms')$$)},
 	q{SELECT cdp.create_destination('letter', columns => '{"sms": "cdp.consented(''letter'', ''sms'')"}', purpose => 'letter')},
 	q{SELECT cdp.create_destination('ads', columns => '{"orders": "event_count"}', purpose => 'ads', channel => 'sms')},
 	q{SELECT cdp.create_segment('buyers', 'orders >= 3')},
 	q{SELECT cdp.create_segment('known', $$cdp.has_identifier('user_id')$$)},
+	q{SELECT cdp.create_segment('active', $$cdp.did('Order', within => '20 days', at_least => 2)$$)},
+	q{SELECT cdp.create_segment('lapsed', $$cdp.did('Order') AND NOT cdp.did('Order', within => '30 days')$$)},
+	q{SELECT cdp.create_segment('quiet', $$last_seen_at < now() - interval '10 days'$$)},
+	q{SELECT cdp.create_segment('days', $$cdp.days_did('View', within => '40 days') >= 2$$)},
+	q{SELECT cdp.create_segment('cart', $$cdp.last_did('View') > coalesce(cdp.last_did('Order'), '-infinity')$$)},
+	q{SELECT cdp.create_segment('newcomers', $$cdp.first_did('Order') > now() - interval '25 days'$$)},
+	q{SELECT cdp.create_segment('path', $$cdp.did_sequence(ARRAY['View', 'Order', 'Login'], '5 days')$$)},
+	q{SELECT cdp.create_segment('same_sku', $$cdp.did_sequence(ARRAY['View', 'Order'], '20 days', same => 'sku')$$)},
+	q{SELECT cdp.create_segment('few_a', $s$cdp.did('Order', within => '60 days', at_least => 1, at_most => 1, filter => $f$properties ->> 'sku' = 'A'$f$)$s$)},
+	q{SELECT cdp.create_segment('never', $$cdp.did('Refund', at_least => 0, at_most => 0)$$)},
+	q{SELECT cdp.create_segment('nested', $$cdp.in_segment('active') AND NOT cdp.in_segment('quiet') OR orders_30d > 3$$)},
 	q{SELECT cdp.create_segment('good', $$cdp.in_segment('buyers') AND revenue > 20 AND NOT cdp.in_segment('known') OR plan = 'pro'$$)});
+
+# What the clock changes, against plain SQL at that instant.
+my $clock;
+my %plain = (
+	active => q{(SELECT count(*) FROM e WHERE event = 'Order' AND occurred_at > hour - interval '20 days') >= 2},
+	lapsed => q{EXISTS (SELECT FROM e WHERE event = 'Order') AND NOT EXISTS (SELECT FROM e WHERE event = 'Order' AND occurred_at > hour - interval '30 days')},
+	quiet => q{(SELECT max(occurred_at) FROM e) < instant - interval '10 days'},
+	days => q{(SELECT count(DISTINCT (occurred_at AT TIME ZONE 'UTC')::date) FROM e WHERE event = 'View' AND occurred_at > hour - interval '40 days') >= 2},
+	cart => q{(SELECT max(occurred_at) FROM e WHERE event = 'View') > coalesce((SELECT max(occurred_at) FROM e WHERE event = 'Order'), '-infinity')},
+	newcomers => q{(SELECT min(occurred_at) FROM e WHERE event = 'Order') > instant - interval '25 days'},
+	path => q{EXISTS (SELECT FROM e a, e b, e c WHERE a.event = 'View' AND b.event = 'Order' AND c.event = 'Login'
+		AND a.occurred_at < b.occurred_at AND b.occurred_at < c.occurred_at AND c.occurred_at <= a.occurred_at + interval '5 days')},
+	same_sku => q{EXISTS (SELECT FROM e a, e b WHERE a.event = 'View' AND b.event = 'Order' AND a.occurred_at < b.occurred_at
+		AND b.occurred_at <= a.occurred_at + interval '20 days' AND a.properties ->> 'sku' = b.properties ->> 'sku')},
+	few_a => q{(SELECT count(*) FROM e WHERE event = 'Order' AND occurred_at > hour - interval '60 days' AND properties ->> 'sku' = 'A') = 1},
+	never => q{NOT EXISTS (SELECT FROM e WHERE event = 'Refund')},
+	nested => q{(SELECT count(*) FROM e WHERE event = 'Order' AND occurred_at > hour - interval '20 days') >= 2
+		AND NOT coalesce((SELECT max(occurred_at) FROM e) < instant - interval '10 days', false)
+		OR (SELECT count(*) FROM e WHERE event = 'Order' AND occurred_at > hour - interval '30 days') > 3});
+
+sub clock_agrees
+{
+	my ($db, $when) = @_;
+	my $time = qq{(SELECT timestamptz '$clock' AS instant, date_trunc('hour', timestamptz '$clock') AS hour) t};
+	for my $segment (sort keys %plain)
+	{
+		is($node->safe_psql($db, qq{
+			SET timezone = 'UTC';
+			SELECT string_agg(p.profile_id::text, ' ') FROM cdp.profile p, $time
+			WHERE coalesce((WITH e AS MATERIALIZED (SELECT * FROM cdp.profile_event x WHERE x.profile_id = p.profile_id) SELECT $plain{$segment}), false)
+				<> EXISTS (SELECT FROM cdp_segment."$segment" s WHERE s.profile_id = p.profile_id)}), '', "$when: segment $segment is what plain SQL gives at $clock");
+	}
+	my $number = q{(CASE WHEN jsonb_typeof(properties->'total') = 'number' THEN (properties->>'total')::numeric END)};
+	my $sku = q{properties->>'sku'};
+	is($node->safe_psql($db, qq{
+		SET timezone = 'UTC';
+		SELECT string_agg(p.profile_id::text, ' ') FROM cdp.profile p, $time, LATERAL (SELECT
+			count(*) FILTER (WHERE event = 'Order' AND occurred_at > hour - interval '30 days') AS orders_30d,
+			sum($number) FILTER (WHERE event = 'Order' AND occurred_at > hour - interval '7 days') AS revenue_7d,
+			max($number) FILTER (WHERE occurred_at > hour - interval '1 month') AS most_month,
+			min($number) FILTER (WHERE occurred_at > hour - interval '12 days 90 minutes') AS least_12d,
+			count(DISTINCT $sku) FILTER (WHERE occurred_at > hour - interval '20 days') AS skus_20d,
+			array_agg(DISTINCT $sku ORDER BY $sku) FILTER (WHERE event = 'View' AND properties ? 'sku' AND occurred_at > hour - interval '15 days') AS viewed_15d,
+			(array_agg($sku ORDER BY occurred_at, event_id) FILTER (WHERE event = 'View' AND properties ? 'sku' AND occurred_at > hour - interval '40 days'))[1] AS first_40d,
+			(array_agg($sku ORDER BY occurred_at DESC, event_id DESC) FILTER (WHERE event = 'View' AND properties ? 'sku' AND occurred_at > hour - interval '10 days'))[1] AS last_10d
+			FROM cdp.profile_event e WHERE e.profile_id = p.profile_id) s
+		WHERE (p.orders_30d, p.revenue_7d, p.most_month, p.least_12d, p.skus_20d, p.viewed_15d, p.first_40d, p.last_10d)
+			IS DISTINCT FROM (s.orders_30d, s.revenue_7d, s.most_month, s.least_12d, s.skus_20d, s.viewed_15d, s.first_40d, s.last_10d)}), '', "$when: windowed traits are what plain SQL gives at $clock");
+}
+
+# An instant at which much of what people did is old and some is not. Not in a month's last days, at which windows of months
+# stand still.
+sub any_clock
+{
+	return sprintf('2024-0%d-%02d %02d:%02d:%02d.%06d+00', pick(1, 2), 1 + int(rand(27)), map({ int(rand($_)) } 24, 60, 60), int(rand(1_000_000)));
+}
 
 # What apply_identity_rules leaves is what rebuild gives, and nothing more to do; the preview said the same.
 sub rules_are_applied
@@ -364,6 +441,7 @@ sub changed_rules_are_equal
 	for my $db ("before_$round", "after_$round")
 	{
 		$node->safe_psql('postgres', "CREATE DATABASE $db");
+		$node->safe_psql('postgres', "ALTER DATABASE $db SET cdp.mock_time = '$clock'");
 		$node->safe_psql($db, "SET client_min_messages = warning; CREATE EXTENSION cdp; " . join(';', @traits));
 		$node->safe_psql($db, $rules) if $db =~ /before/;
 		$node->safe_psql($db, insert_sql(@messages) . 'SELECT cdp.process()');
@@ -391,6 +469,7 @@ sub taken_apart_is_equal
 	for my $db ("hands_one_$round", "hands_many_$round")
 	{
 		$node->safe_psql('postgres', "CREATE DATABASE $db");
+		$node->safe_psql('postgres', "ALTER DATABASE $db SET cdp.mock_time = '$clock'");
 		$node->safe_psql($db, "SET client_min_messages = warning; CREATE EXTENSION cdp; " . join(';', @traits));
 		my $sql = 'SET client_min_messages = warning;';
 		for my $step (@steps)
@@ -406,6 +485,7 @@ sub taken_apart_is_equal
 		$node->safe_psql($db, $sql . 'SELECT cdp.process()');
 		rebuild_is_zero($db, $db);
 		plain_sql_agrees($db, $db);
+		clock_agrees($db, $db);
 		consents_agree($db, $db);
 		is(join("\n", sort split(/\n/, $node->safe_psql($db, $groups_sql))), reference_by_hand(@steps), "$db: who is who after taking apart and joining, by the reference");
 		is($node->safe_psql($db, q{SELECT count(*) FROM cdp.profile_alias a JOIN cdp.identifier i USING (identifier_id) WHERE a.profile_id <> i.profile_id}), 0,
@@ -426,6 +506,7 @@ sub taken_apart_is_equal
 my $rounds = $ENV{CDP_TEST_ROUNDS} // 3;
 for my $round (1 .. $rounds)
 {
+	$clock = any_clock();
 	my $people = pick(5, 30, 120);
 	my $count = pick(150, 400, 900);
 	my @messages = map { message($_, $people) } 1 .. $count;
@@ -437,6 +518,7 @@ for my $round (1 .. $rounds)
 	for my $db ("one_$round", "many_$round")
 	{
 		$node->safe_psql('postgres', "CREATE DATABASE $db");
+		$node->safe_psql('postgres', "ALTER DATABASE $db SET cdp.mock_time = '$clock'");
 		$node->safe_psql($db, "SET client_min_messages = warning; CREATE EXTENSION cdp");
 		my @definitions = @traits;
 		if ($db =~ /^one/)
@@ -457,20 +539,24 @@ for my $round (1 .. $rounds)
 				$sql .= insert_sql(splice(@left, 0, $take));
 				$sql .= 'SELECT cdp.process(' . pick('NULL', 1, 7, 50) . ');' if rand() < 0.5;
 				$sql .= (shift @definitions) . ';' if @definitions && rand() < 0.4;
+				$sql .= "SET cdp.mock_time = '" . pick(grep { $_ le $clock } $clock, map { any_clock() } 1 .. 20) . "';" if rand() < 0.2;
 				$sql .= shift @saying while @saying && rand() < 0.5 && !grep { /create_purpose/ } @definitions;
 			}
+			$sql .= "SET cdp.mock_time = '$clock';";
 			$sql .= "$_;" for @definitions, @saying;
 			$node->safe_psql($db, $sql . 'SELECT cdp.process()');
 		}
 		is($node->safe_psql($db, 'SELECT count(*), count(DISTINCT message_id) FROM cdp.event'), "$count|$count", "$db: each message once");
 		rebuild_is_zero($db, $db);
 		plain_sql_agrees($db, $db);
+		clock_agrees($db, $db);
 		consents_agree($db, $db);
 		my $groups = $node->safe_psql($db, $groups_sql);
 		is(join("\n", sort split(/\n/, $groups)), reference(@once), "$db: who is who, by the reference");
 	}
 	my $content = q{SELECT profile_id, first_seen_at, last_seen_at, event_count, traits, orders, revenue, mean, least, most, skus, viewed, last_viewed,
-		first_viewed, favourite, plan, first_plan, age FROM cdp.profile ORDER BY profile_id};
+		first_viewed, favourite, plan, first_plan, age, orders_30d, revenue_7d, most_month, least_12d, skus_20d, viewed_15d, first_40d, last_10d,
+		favourite_40d FROM cdp.profile ORDER BY profile_id};
 	is($node->safe_psql("one_$round", $content), $node->safe_psql("many_$round", $content), "round $round: the cutting into batches changes nothing");
 	my $members = 'SELECT s.name, m.profile_id FROM cdp.segment_member m JOIN cdp.segment s USING (segment_id) ORDER BY 1, 2';
 	is($node->safe_psql("one_$round", $members), $node->safe_psql("many_$round", $members), "round $round: nor who is in which segment");
@@ -486,6 +572,16 @@ for my $round (1 .. $rounds)
 	$node->safe_psql($db, 'SELECT cdp.rebuild(repair => true)');
 	rebuild_is_zero($db, "$db after damage and repair");
 	plain_sql_agrees($db, "$db after damage and repair");
+	# With nothing but the clock.
+	for my $later ('2024-03-03 07:08:09.5+00', '2024-03-14 00:00:00+00', '2024-04-12 23:59:59+00')
+	{
+		$clock = $later;
+		$node->safe_psql('postgres', "ALTER DATABASE $db SET cdp.mock_time = '$clock'");
+		$node->safe_psql($db, 'SELECT cdp.flush()');
+		clock_agrees($db, "$db later");
+		rebuild_is_zero($db, "$db later");
+	}
+	$clock = any_clock();
 	taken_apart_is_equal($round);
 	changed_rules_are_equal($round);
 	$node->safe_psql('postgres', "DROP DATABASE one_$round; ");
