@@ -74,7 +74,7 @@ CREATE FUNCTION cdp.get_profile(type text, value text) RETURNS jsonb
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_get_profile';
 COMMENT ON FUNCTION cdp.get_profile(text, text) IS
-    'The whole person that an identifier belongs to: profile_id, first_seen_at, last_seen_at, event_count, traits (with those declared and computed), identifiers, segments, accounts, consents. NULL if nobody has it. Personal data are masked unless the caller is a member of cdp_pii.';
+    'The whole person that an identifier belongs to: profile_id, first_seen_at, last_seen_at, event_count, traits (with those declared and computed), identifiers, segments, accounts, consents, and whether they are suppressed. NULL if nobody has it. Personal data are masked unless the caller is a member of cdp_pii.';
 REVOKE ALL ON FUNCTION cdp.get_profile(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.get_profile(text, text) TO cdp_marketer, cdp_analyst, cdp_pii;
 
