@@ -295,7 +295,8 @@ CREATE TABLE cdp.identity_link (
     revoked_at     timestamptz,
     revoked_by     text,
     revoked_reason text,
-    after_event_id bigint
+    after_event_id bigint,
+    revoked_after_event_id bigint
 );
 CREATE INDEX identity_link_a ON cdp.identity_link (identifier_a, identifier_b);
 CREATE INDEX identity_link_b ON cdp.identity_link (identifier_b);
@@ -304,7 +305,9 @@ COMMENT ON TABLE cdp.identity_link IS
 COMMENT ON COLUMN cdp.identity_link.revoked_by IS
     'Who took it back; NULL for cdp.apply_identity_rules, which may make it again.';
 COMMENT ON COLUMN cdp.identity_link.after_event_id IS
-    'Of a link that no message made: the last event before it, for cdp.apply_identity_rules.';
+    'Of a link that was not made by a message when it was processed: its own number among those of events, so that cdp.apply_identity_rules makes it when it was made.';
+COMMENT ON COLUMN cdp.identity_link.revoked_after_event_id IS
+    'Of a link that somebody took back: when that was, as a number among those of events.';
 COMMENT ON COLUMN cdp.identity_link.linked_at IS 'For a message: its occurred_at.';
 
 CREATE TABLE cdp.identity_conflict (
@@ -332,10 +335,28 @@ CREATE TABLE cdp.identity_separation (
     identifier_id bigint NOT NULL,
     separation_id bigint NOT NULL,
     part          bigint NOT NULL,
+    first_part    bigint NOT NULL,
+    after_event_id bigint NOT NULL,
     PRIMARY KEY (identifier_id, separation_id)
 );
 COMMENT ON TABLE cdp.identity_separation IS
     'What was taken apart (cdp.split_identifier, cdp.revoke_link) and must stay so: no message makes identifiers of different parts of one separation one person.';
+COMMENT ON COLUMN cdp.identity_separation.first_part IS
+    'Internal: the part when it was made. cdp.merge_profiles changes part alone.';
+COMMENT ON COLUMN cdp.identity_separation.after_event_id IS
+    'Internal: when it was made, as a number among those of events.';
+
+CREATE TABLE cdp.refused_link (
+    type_a     text,
+    value_a    text,
+    type_b     text,
+    value_b    text,
+    why        text NOT NULL,
+    relation   text NOT NULL,
+    refused_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE cdp.refused_link IS
+    'Rows that cdp.import_links left out, and why: of which relation. Delete those that are settled; cdp.import_links(''cdp.refused_link'') tries them again.';
 
 CREATE SEQUENCE cdp.profile_id_seq;
 CREATE TABLE cdp.profile_alias (
@@ -363,6 +384,7 @@ SELECT pg_extension_config_dump('cdp.identity_link_id_seq', '');
 SELECT pg_extension_config_dump('cdp.identity_conflict', '');
 SELECT pg_extension_config_dump('cdp.identity_separation', '');
 SELECT pg_extension_config_dump('cdp.identity_separation_id_seq', '');
+SELECT pg_extension_config_dump('cdp.refused_link', '');
 SELECT pg_extension_config_dump('cdp.profile_alias', '');
 SELECT pg_extension_config_dump('cdp.profile_id_seq', '');
 -- matching.sql: matchers, and the pairs that they found.
@@ -468,10 +490,12 @@ CREATE TABLE cdp.trait (
     owner        name NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
     personal     boolean,
-    problem      text
+    problem      text,
+    unreadable   boolean NOT NULL DEFAULT false
 );
 COMMENT ON COLUMN cdp.trait.problem IS
-    'Why the trait stands still: its filter failed, and no event counts for it since. NULL: it is kept. cdp.rebuild(true) computes it afresh.';
+    'Why the trait stands still: its filter failed, and no event counts for it since. NULL: it is kept. If the filter could not be read (unreadable), the trait is computed afresh as soon as it can be; otherwise by cdp.rebuild(true).';
+COMMENT ON COLUMN cdp.trait.unreadable IS 'Whether the problem was in reading the filter, not in applying it to some event.';
 COMMENT ON COLUMN cdp.trait.personal IS
     'Whether it is personal data; NULL: its name and path decide. Set it with cdp.set_personal.';
 COMMENT ON TABLE cdp.trait IS
@@ -486,14 +510,15 @@ CREATE TABLE cdp.activity (
     same     text,
     owner    name,
     filled   boolean NOT NULL DEFAULT false,
-    problem  text
+    problem  text,
+    unreadable boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE cdp.activity IS
     'What segments ask of people''s events (cdp.did and its like), each kept once in every profile''s state, whichever segments ask for it.';
 COMMENT ON COLUMN cdp.activity.within IS 'A window; of a sequence the longest time from the first event to the last.';
 COMMENT ON COLUMN cdp.activity.owner IS 'With whose rights the filter runs.';
 COMMENT ON COLUMN cdp.activity.problem IS
-    'Why it stands still: its filter failed, and so do the segments that ask for it. cdp.rebuild(true) computes it afresh.';
+    'Why it stands still: its filter failed, and so do the segments that ask for it. If the filter could not be read (unreadable), all are computed afresh as soon as it can be; otherwise by cdp.rebuild(true).';
 
 CREATE TABLE cdp.timer (
     due_at     timestamptz NOT NULL,
@@ -552,11 +577,13 @@ CREATE TABLE cdp.segment (
     filled_epoch bigint NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
     altered_at   timestamptz,
-    problem      text
+    problem      text,
+    unreadable   boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE cdp.segment IS 'The segments: an SQL condition over cdp.profile each, and how many people meet it now.';
 COMMENT ON COLUMN cdp.segment.problem IS
-    'Why the segment stands still: its definition failed, and its members stay as they were then. NULL: it is kept. cdp.alter_segment and cdp.rebuild(true) compute it afresh.';
+    'Why the segment stands still: its definition failed, and its members stay as they were then. NULL: it is kept. If the definition could not be read (unreadable), the segment is computed afresh as soon as it can be; otherwise by cdp.alter_segment and cdp.rebuild(true).';
+COMMENT ON COLUMN cdp.segment.unreadable IS 'Whether the problem was in reading the definition, not in applying it to somebody.';
 COMMENT ON COLUMN cdp.segment.refresh IS 'Its members are computed afresh so often, and by that alone; NULL: they are kept with every message and the clock.';
 COMMENT ON COLUMN cdp.segment.refreshed_at IS 'When they were last.';
 COMMENT ON COLUMN cdp.segment.filled_epoch IS 'Internal: when membership was last computed for everybody; states older than that do not know it.';
@@ -581,7 +608,7 @@ CREATE TABLE cdp.segment_transition (
 );
 CREATE INDEX segment_transition_profile_id ON cdp.segment_transition (profile_id, segment_id);
 COMMENT ON TABLE cdp.segment_transition IS
-    'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), clock (due_at: the instant that had come), merge, split, rules, import, create, alter, refresh, rebuild.';
+    'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), clock (due_at: the instant that had come), merge, split, rules, import, create, alter, refresh, mended (its definition can be read again), rebuild.';
 
 SELECT pg_extension_config_dump('cdp.segment', '');
 SELECT pg_extension_config_dump('cdp.segment_id_seq', '');
@@ -1180,7 +1207,7 @@ CREATE FUNCTION cdp.attach_table(relation regclass, event text, identifiers json
     SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'cdp_attach_table';
 COMMENT ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean, text, boolean) IS
-    'Makes a table a source: each row inserted from now on becomes a track message, and with backfill each row that is there, in the order of the primary key; returns how many those were. identifiers: {identifier type: column}; properties: columns, all others if NULL; nulls are left out. type: track, or identify, whose traits are then the properties (and event NULL). updates: a row that is changed becomes another message. What a subscription applies counts as well. DELETE and TRUNCATE send nothing, nor does what is inserted straight into a partition or an inheriting table. For the table''s owner.';
+    'Makes a table a source: each row inserted from now on becomes a track message, and with backfill each row that is there, in the order of the primary key; returns how many those were. identifiers: {identifier type: column}; properties: columns, all others if NULL; nulls are left out. Columns that get other names are followed; without those that are dropped later, messages go on, and a WARNING once a session says so. type: track, or identify, whose traits are then the properties (and event NULL). updates: a row that is changed becomes another message. What a subscription applies counts as well. DELETE and TRUNCATE send nothing, nor does what is inserted straight into a partition or an inheriting table. For the table''s owner.';
 REVOKE ALL ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean, text, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean, text, boolean) TO cdp_admin;
 
@@ -1192,6 +1219,30 @@ COMMENT ON FUNCTION cdp.detach_table(regclass) IS
     'Makes a table no source any more. Messages that it has sent stay. Returns whether it was attached.';
 REVOKE ALL ON FUNCTION cdp.detach_table(regclass) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.detach_table(regclass) TO cdp_admin;
+
+CREATE FUNCTION cdp.attached_table_lacks(relation regclass, config text) RETURNS text[]
+    LANGUAGE c STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_attached_table_lacks';
+COMMENT ON FUNCTION cdp.attached_table_lacks(regclass, text) IS
+    'Internal: the columns that a table was attached with and has no longer.';
+REVOKE ALL ON FUNCTION cdp.attached_table_lacks(regclass, text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.check_attached_tables(OUT ok boolean, OUT detail text) RETURNS record
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT count(*) FILTER (WHERE l.columns <> '{}') = 0,
+           coalesce(string_agg(format('%s is sent without %s', t.tgrelid::regclass, array_to_string(l.columns, ', ')), '; ' ORDER BY t.tgrelid)
+                        FILTER (WHERE l.columns <> '{}') || ': call cdp.detach_table and cdp.attach_table again',
+                    format('%s attached', count(*)))
+    FROM pg_trigger t
+         CROSS JOIN LATERAL (SELECT cdp.attached_table_lacks(t.tgrelid, convert_from(substring(t.tgargs FROM 1 FOR length(t.tgargs) - 1),
+                                                                                    getdatabaseencoding()))) l (columns)
+    WHERE t.tgfoid = 'cdp.send_inserted_rows()'::regprocedure AND t.tgnargs = 1 AND t.tgtype & 4 <> 0  -- of INSERT
+$$;
+COMMENT ON FUNCTION cdp.check_attached_tables() IS 'Internal, for cdp.check().';
+REVOKE ALL ON FUNCTION cdp.check_attached_tables() FROM PUBLIC;
 
 -- The trigger's argument says it all; a trigger is dumped, renamed and dropped with its table.
 CREATE VIEW cdp.attached_table AS
@@ -1916,7 +1967,7 @@ CREATE FUNCTION cdp.import_links(relation regclass, reason text DEFAULT NULL) RE
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_import_links';
 COMMENT ON FUNCTION cdp.import_links(regclass, text) IS
-    'Joins pairs of identifiers, all at once: each row of a table or view with the columns type_a, value_a, type_b, value_b, in its order, as a message that carries the two would, subject to limits and separations. Returns how many links were made; a NOTICE says how many rows were left out. Keeps all identifiers in memory, and the pipeline waiting, meanwhile.';
+    'Joins pairs of identifiers, all at once: each row of a table or view with the columns type_a, value_a, type_b, value_b, in its order, as a message that carries the two would, subject to limits and separations. Returns how many links were made; rows that are left out are kept in cdp.refused_link with the reason, and a NOTICE says how many they are. Keeps all identifiers in memory, and the pipeline waiting, meanwhile.';
 REVOKE ALL ON FUNCTION cdp.import_links(regclass, text) FROM PUBLIC;
 -- identity_doors.sql: configuring identifier types, finding people, merging them by hand.
 
@@ -2189,6 +2240,24 @@ COMMENT ON FUNCTION cdp.revoke_link(bigint, text) IS
     'Takes back one link of cdp.identity_link, whatever made it: message, match or person. What hung together by it alone comes apart and is kept apart; the part with the strongest identifier keeps the profile_id. If other links hold it together, nobody changes.';
 REVOKE ALL ON FUNCTION cdp.revoke_link(bigint, text) FROM PUBLIC;
 
+CREATE FUNCTION cdp.living_profile(profile_id bigint) RETURNS bigint
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    living bigint;
+BEGIN
+    SELECT p.profile_id INTO living FROM cdp.profile p WHERE p.profile_id = living_profile.profile_id
+    UNION ALL SELECT a.profile_id FROM cdp.profile_alias a WHERE a.alias_id = living_profile.profile_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'profile % does not exist', living_profile.profile_id
+            USING ERRCODE = 'undefined_object', HINT = 'cdp.resolve(type, value) finds the profile of an identifier.';
+    END IF;
+    RETURN living;
+END $$;
+COMMENT ON FUNCTION cdp.living_profile(bigint) IS 'Internal: the profile that an id means now; raises if there is none.';
+REVOKE ALL ON FUNCTION cdp.living_profile(bigint) FROM PUBLIC;
+
 CREATE FUNCTION cdp.explain_identity(
         profile_id bigint, OUT link_id bigint, OUT type_a text, OUT value_a text, OUT type_b text, OUT value_b text, OUT cause text,
         OUT message_id text, OUT event_id bigint, OUT matcher text, OUT score double precision, OUT reason text, OUT actor text,
@@ -2198,8 +2267,7 @@ CREATE FUNCTION cdp.explain_identity(
     SET search_path = pg_catalog, pg_temp
     AS $$
     WITH own AS MATERIALIZED (
-        SELECT i.identifier_id FROM cdp.identifier i
-        WHERE i.profile_id = coalesce((SELECT p.profile_id FROM cdp.profile_alias p WHERE p.alias_id = explain_identity.profile_id), explain_identity.profile_id))
+        SELECT i.identifier_id FROM cdp.living_profile(explain_identity.profile_id) p (id) JOIN cdp.identifier i ON i.profile_id = p.id)
     SELECT l.link_id, a.type, a.value, b.type, b.value, l.cause, l.message_id, l.event_id, l.matcher, l.score, l.reason, l.actor,
            l.linked_at, l.revoked_at, l.revoked_by, l.revoked_reason
     FROM (SELECT l.* FROM own JOIN cdp.identity_link l ON l.identifier_a = own.identifier_id
@@ -2208,7 +2276,7 @@ CREATE FUNCTION cdp.explain_identity(
     ORDER BY l.link_id
 $$;
 COMMENT ON FUNCTION cdp.explain_identity(bigint) IS
-    'Every link of the profile''s identifiers, in the order in which they were made: which two identifiers (the stronger first), by which cause: message (message_id, event_id: the first that carried both), manual (actor, reason), match (matcher, score) or rule; when; and who took it back, if somebody did. Then one of the two may be somebody else''s by now. An id that was merged away is understood.';
+    'Every link of the profile''s identifiers, in the order in which they were made: which two identifiers (the stronger first), by which cause: message (message_id, event_id: the first that carried both), manual (actor, reason), match (matcher, score) or rule; when; and who took it back, if somebody did. Then one of the two may be somebody else''s by now. An id that was merged away is understood; an unknown one is an error.';
 REVOKE ALL ON FUNCTION cdp.explain_identity(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.explain_identity(bigint) TO cdp_pii;
 
@@ -2388,7 +2456,7 @@ CREATE FUNCTION cdp.create_computed_trait(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_create_computed_trait';
 COMMENT ON FUNCTION cdp.create_computed_trait(text, text, text, text, text, interval, regtype) IS
-    'Makes an aggregate over a person''s events a column of cdp.profile, filled from history: count, sum, avg, min, max, first, last, distinct_count, most_frequent or unique_list, of the events named event (NULL: all), of a property (a.b for nested ones), of those only that meet filter, an SQL condition over the columns of cdp.event. Numbers are numeric, counts bigint; first, last and most_frequent are text or of the given type.';
+    'Makes an aggregate over a person''s events a column of cdp.profile, filled from history: count, sum, avg, min, max, first, last, distinct_count, most_frequent or unique_list, of the events named event (NULL: all), of a property (a.b for nested ones), of those only that meet filter, an SQL condition over the columns of cdp.event. Numbers are numeric, counts bigint; first, last and most_frequent are text or of the given type. With a window only the events with occurred_at > date_trunc(step, now()) - window count, in UTC, the step being a minute for windows of up to a day and an hour for longer ones; values fall as events grow too old, with no new message.';
 REVOKE ALL ON FUNCTION cdp.create_computed_trait(text, text, text, text, text, interval, regtype) FROM PUBLIC;
 
 CREATE FUNCTION cdp.drop_trait(name text) RETURNS void
@@ -2444,7 +2512,7 @@ CREATE FUNCTION cdp.get_profile(type text, value text) RETURNS jsonb
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_get_profile';
 COMMENT ON FUNCTION cdp.get_profile(text, text) IS
-    'The whole person that an identifier belongs to: profile_id, first_seen_at, last_seen_at, event_count, traits (with those declared and computed), identifiers, segments, accounts, consents. NULL if nobody has it. Personal data are masked unless the caller is a member of cdp_pii.';
+    'The whole person that an identifier belongs to: profile_id, first_seen_at, last_seen_at, event_count, traits (with those declared and computed), identifiers, segments, accounts, consents, and whether they are suppressed. NULL if nobody has it. Personal data are masked unless the caller is a member of cdp_pii.';
 REVOKE ALL ON FUNCTION cdp.get_profile(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.get_profile(text, text) TO cdp_marketer, cdp_analyst, cdp_pii;
 

@@ -129,6 +129,28 @@ ALTER TABLE shop."Visits" RENAME COLUMN visitor TO who;
 INSERT INTO shop."Visits" VALUES (4);
 ROLLBACK;
 
+-- Columns change: other names are followed, as a view does; without those that are gone the shop sells on.
+BEGIN;
+ALTER TABLE shop.visits ADD COLUMN page text;
+SELECT cdp.attach_table('shop.visits', 'Visit', '{"anonymous_id": "visitor", "user_id": "page"}', 'at', '{day}');
+ALTER TABLE shop.visits RENAME COLUMN visitor TO who;
+ALTER TABLE shop.visits RENAME COLUMN page TO visitor;
+INSERT INTO shop.visits (who, visitor, day, at) VALUES ('w1', 'p1', '2024-02-29', '2024-03-01 00:00');
+SELECT anonymous_id, user_id, properties, occurred_at FROM arrived;
+SELECT ok, detail FROM cdp.check() WHERE check_name = 'attached_tables';
+ALTER TABLE shop.visits DROP COLUMN visitor, DROP COLUMN at, DROP COLUMN day;
+INSERT INTO shop.visits (who) VALUES ('w2');
+INSERT INTO shop.visits (who) VALUES ('w3');
+SELECT anonymous_id, user_id, properties, occurred_at > '2025' AS now FROM arrived WHERE anonymous_id > 'w1';
+SELECT ok, detail FROM cdp.check() WHERE check_name = 'attached_tables';
+ALTER TABLE shop.visits RENAME COLUMN who TO page;
+INSERT INTO shop.visits VALUES ('w4');
+SELECT anonymous_id, user_id FROM arrived WHERE anonymous_id = 'w4';
+ALTER TABLE shop.visits DROP COLUMN page, ADD COLUMN note text;
+INSERT INTO shop.visits VALUES ('nobody');
+SELECT user_id, anonymous_id, properties, context FROM arrived WHERE anonymous_id IS NULL;
+ROLLBACK;
+
 -- Attached is attached until it is detached, and then it may be attached otherwise.
 BEGIN;
 SELECT cdp.attach_table('shop.visits', 'Visit', '{"anonymous_id": "visitor"}', 'at', '{day}');

@@ -15,6 +15,7 @@ SELECT cdp.merge_profiles(cdp.resolve('user_id', 'bob'), cdp.resolve('user_id', 
 SELECT link_id, type_a, value_a, type_b, value_b, cause, message_id, event_id, reason, actor = current_user AS by_us, revoked_at FROM cdp.explain_identity(1);
 -- An id that was merged away is understood; nobody has no links.
 SELECT count(*) FROM cdp.profile_alias, cdp.explain_identity(alias_id);
+\set SHOW_CONTEXT never
 SELECT count(*) FROM cdp.explain_identity(4711);
 
 SELECT step, from_type, from_value, to_type, to_value, cause, message_id, reason FROM cdp.explain_merge('anonymous_id', 'c2', 'email', 'BOB@x.org ');

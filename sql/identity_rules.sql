@@ -70,6 +70,28 @@ SELECT identifiers, orders FROM who JOIN cdp.profile USING (profile_id) WHERE id
 SELECT value_a, value_b, cause, reason FROM cdp.explain_identity(cdp.resolve('user_id', 'ZOE')) WHERE cause = 'rule';
 SELECT table_name FROM cdp.rebuild() WHERE differing <> 0;
 
+-- As long as rules do not change, nothing would: what was taken apart was together until then, and is kept apart from then on.
+SELECT cdp.alter_identifier_type('anonymous_id', priority => 5) \g /dev/null
+SELECT count(*) > 0 AS changed FROM cdp.apply_identity_rules();
+SELECT cdp.identify('sue', '{"email": "sue@x"}') \g /dev/null
+SELECT cdp.process();
+SELECT cdp.split_identifier('email', 'sue@x', 'a shared address') > 0 AS split;
+SELECT cdp.identify('sue', '{"email": "sue@x"}', 'sc1') \g /dev/null
+SELECT cdp.process();
+SELECT identifiers FROM who WHERE identifiers ~ 'sue|sc1' ORDER BY profile_id;
+SELECT * FROM cdp.preview_identity_rules();
+SELECT cdp.merge_profiles(cdp.resolve('user_id', 'sue'), cdp.resolve('email', 'sue@x'), 'hers alone') > 0 AS merged;
+SELECT cdp.identify('sue', '{"email": "sue@x"}', 'sc1') \g /dev/null
+SELECT cdp.process();
+SELECT identifiers FROM who WHERE identifiers ~ 'sue|sc1' ORDER BY profile_id;
+SELECT * FROM cdp.preview_identity_rules();
+-- What a device was refused to, while it was somebody else's.
+SELECT cdp.track('View', 'tom', 'device') \g /dev/null
+SELECT cdp.track('View', 'tim', 'device') \g /dev/null
+SELECT cdp.process();
+SELECT cdp.split_identifier('anonymous_id', 'device', 'a kiosk') > 0 AS split;
+SELECT * FROM cdp.preview_identity_rules();
+
 -- What is refused, and how.
 \set SHOW_CONTEXT never
 SELECT cdp.preview_identity_rules('{"user_id": {"limit": 3}}');

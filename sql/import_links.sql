@@ -20,6 +20,7 @@ INSERT INTO crm (type_a, value_a, type_b, value_b) VALUES
     ('user_id', 'bob', 'email', 'bob@x.org'), ('user_id', 'carl', 'anonymous_id', 'c1'), ('user_id', 'null', 'email', 'x@x.org'),
     ('user_id', 'bob', 'email', 'BOB@x.org'), ('user_id', 'bob', 'user_id', 'bob'), ('user_id', NULL, 'email', 'y@x.org');
 SELECT cdp.import_links('crm', 'from the CRM');
+SELECT type_a, value_a, type_b, value_b, why, relation FROM cdp.refused_link ORDER BY why, value_b;
 SELECT * FROM who ORDER BY 1;
 SELECT profile_id, event_count, orders, ARRAY(SELECT s.name FROM cdp.segment_member m JOIN cdp.segment s USING (segment_id) WHERE m.profile_id = p.profile_id ORDER BY 1) AS segments
     FROM cdp.profile p ORDER BY 1;
@@ -38,8 +39,15 @@ SELECT table_name FROM cdp.rebuild() WHERE differing <> 0;
 
 -- What was taken apart stays so; what was imported can be taken back.
 SELECT cdp.split_identifier('anonymous_id', 'c2', 'not hers') > 0 AS split;
+DELETE FROM cdp.refused_link;
 SELECT cdp.import_links('crm');
+SELECT type_a, value_a, type_b, value_b, why ~ '^separation [0-9]+$' AS separated FROM cdp.refused_link ORDER BY why, value_b;
 SELECT identifiers FROM who WHERE identifiers ~ 'ann|c2' ORDER BY 1;
+-- What was left out can be tried again: once somebody has said that they are one.
+SELECT cdp.merge_profiles(cdp.resolve('anonymous_id', 'c2'), cdp.resolve('user_id', 'ann'), 'hers after all') > 0 AS merged;
+DELETE FROM cdp.refused_link WHERE why !~ '^separation';
+SELECT cdp.import_links('cdp.refused_link') AS links;
+SELECT count(*) FROM cdp.refused_link;
 SELECT table_name FROM cdp.rebuild() WHERE differing <> 0;
 SELECT * FROM cdp.preview_identity_rules();
 

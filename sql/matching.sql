@@ -125,6 +125,20 @@ SELECT cdp.find_matches('people');
 SELECT cdp.apply_matches('people');
 SELECT * FROM cdp.rebuild() WHERE differing > 0;
 
+-- Who was split off is not matched again, however alike; nor who is known by another value since.
+SELECT cdp.split_identifier('email', 'p40@mail.example', 'his father') > 0 AS split;
+SELECT cdp.identify(NULL, jsonb_build_object('first_name', 'name' || substr(md5('g' || 40 % 40), 1, 5), 'last_name', substr(md5('s40'), 1, 8),
+                    'birthday', DATE '1960-01-01' + (40 * 7919) % 12000, 'email', 'p40@mail.example')) IS NOT NULL AS sent;
+SELECT cdp.flush();
+SELECT cdp.find_matches('people') > 0 AS found;
+SELECT m.status, m.probability > 0.9 AS sure FROM cdp.match m WHERE m.matcher = 'people'
+   AND cdp.resolve('user_id', 'u40')::text IN (m.id_a, m.id_b) AND cdp.resolve('email', 'p40@mail.example')::text IN (m.id_a, m.id_b);
+SELECT cdp.apply_matches('people');
+SELECT cdp.resolve('user_id', 'u40') = cdp.resolve('email', 'p40@mail.example') AS one;
+SELECT type, limit_type, separation_id IS NOT NULL AS separated FROM cdp.identity_conflict WHERE value = 'p40@mail.example';
+SELECT * FROM cdp.preview_identity_rules();
+SELECT * FROM cdp.rebuild() WHERE differing > 0;
+
 -- Who may: administrators, and nobody's rights are lent.
 CREATE ROLE matching_admin IN ROLE cdp_admin;
 CREATE ROLE matching_marketer IN ROLE cdp_marketer;

@@ -72,6 +72,8 @@ SELECT cdp.create_trait('plan', 'text');
 SELECT cdp.create_trait('where', 'point');
 SELECT cdp.create_trait('x', 'text', survivorship => 'best');
 SELECT cdp.create_trait('x', 'text', survivorship => 'source_priority');
+SELECT cdp.create_trait('x', 'text', survivorship => 'source_priority', sources => '{}');
+SELECT cdp.create_trait('x', 'text', survivorship => 'source_priority', sources => '{crm, NULL}');
 SELECT cdp.create_computed_trait('x', 'median', 'Order', 'total');
 SELECT cdp.create_computed_trait('x', 'sum', 'Order');
 SELECT cdp.create_computed_trait('x', 'count', 'Order', filter => 'total > 7');

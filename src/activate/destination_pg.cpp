@@ -343,9 +343,9 @@ void Destinations::Apply() {
         Attempt(destination, [&] { destination.Maintain(destination.definition().stands_still); });
 }
 
-void Destinations::Refill(std::span<const std::string> segments) {
+void Destinations::Refill(std::span<const std::string> segments, bool all) {
     for (Destination& destination : destinations_)
-        if (destination.definition().DependsOn(segments) && !destination.definition().stands_still)
+        if ((all || destination.definition().DependsOn(segments)) && !destination.definition().stands_still)
             Attempt(destination, [&] { destination.Refill(); });
 }
 

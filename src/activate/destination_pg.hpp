@@ -79,8 +79,8 @@ public:
     void Apply();
 
     /// The same for everybody, in the destinations that depend on one of these segments. For what changes a
-    /// segment's members outside of a batch: creating, altering, dropping it.
-    void Refill(std::span<const std::string> segments);
+    /// segment's members outside of a batch: creating, altering, dropping it. `all`: in all destinations.
+    void Refill(std::span<const std::string> segments, bool all = false);
     /// The same, in the destinations that ask for consent to a purpose.
     void RefillOf(std::string_view purpose);
 

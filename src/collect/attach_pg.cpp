@@ -130,12 +130,10 @@ class Feed {
 public:
     Feed(std::string config, std::string source, Relation rel)
         : config_(std::move(config)), source_(std::move(source)), attachment_(Attachment::Parse(config_.c_str())) {
-        try {
-            reader_ = std::make_unique<RowReader>(attachment_, RelationGetDescr(rel), RelationGetRelationName(rel));
-        } catch (Error& error) {
-            throw std::move(error).Hint(
-                "The table has been changed since it was attached: call cdp.detach_table and cdp.attach_table again.");
-        }
+        // Whoever writes to the table shall not suffer from what has become of its columns.
+        std::vector<std::string> missing;
+        reader_ = std::make_unique<RowReader>(attachment_, RelationGetDescr(rel), RelationGetRelationName(rel), TableKey(RelationGetRelid(rel)), &missing);
+        if (!missing.empty()) Warn(RelationGetRelationName(rel), missing);
         rows_ = pg::Call([&] {
             const MemoryContext outer = MemoryContextSwitchTo(TopMemoryContext);
             const TupleDesc copy = CreateTupleDescCopy(RelationGetDescr(rel));
@@ -184,6 +182,16 @@ public:
     }
 
 private:
+    static void Warn(const char* table, const std::vector<std::string>& missing) {
+        std::string columns;
+        for (const auto& column : missing) columns += (columns.empty() ? "\"" : ", \"") + column + "\"";
+        pg::Call([&] {
+            ereport(WARNING, (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("table \"%s\" has changed since it was attached", table),
+                              errdetail("Its rows are sent without %s.", columns.c_str()),
+                              errhint("Call cdp.detach_table and cdp.attach_table again.")));
+        });
+    }
+
     std::string config_, source_;
     Attachment attachment_;
     std::unique_ptr<RowReader> reader_;
@@ -359,6 +367,16 @@ void CreateTriggers(const std::string& table, const Attachment& attachment, cons
     pg::Execute("ALTER TABLE " + table + " ENABLE REPLICA TRIGGER cdp_send_applied_rows");
 }
 
+/// With the numbers of the columns, which stay when their names change.
+std::string WithNumbers(const std::string& config, Oid table) {
+    return pg::Query("WITH wanted AS (SELECT value FROM jsonb_each_text($1::jsonb -> 'identifiers') UNION SELECT $1::jsonb ->> 'occurred_at'"
+                     "  UNION SELECT jsonb_array_elements_text($1::jsonb -> 'properties'))"
+                     " SELECT ($1::jsonb || jsonb_build_object('table', $3, 'columns', (SELECT jsonb_object_agg(a.attname, a.attnum) FROM pg_attribute a"
+                     "  WHERE a.attrelid = $2 AND a.attnum > 0 AND NOT a.attisdropped AND a.attname IN (SELECT value FROM wanted))))::text",
+                     {pg::Text(config), pg::Value(OIDOID, ObjectIdGetDatum(table)), pg::Text(TableKey(table))})
+        .Text(0, 1);
+}
+
 int64 AttachTable(Oid relation, const std::string& config, bool backfill) {
     CheckRelation(relation);
     const Attachment attachment = Attachment::Parse(config.c_str());
@@ -375,7 +393,7 @@ int64 AttachTable(Oid relation, const std::string& config, bool backfill) {
         CheckIdentifierTypes(attachment);
         RowReader(attachment, RelationGetDescr(table.rel()), RelationGetRelationName(table.rel()));
     }
-    CreateTriggers(name, attachment, QuotedText(config), partitioned);
+    CreateTriggers(name, attachment, QuotedText(WithNumbers(config, relation)), partitioned);
     return backfill ? Backfill(Table(relation, ShareRowExclusiveLock), attachment, name) : 0;
 }
 
@@ -408,6 +426,21 @@ CDP_FUNCTION(cdp_detach_table)  // cdp.detach_table(relation regclass) → boole
 {
     const pg::Spi spi;
     return BoolGetDatum(collect::DetachTable(PG_GETARG_OID(0)));
+}
+
+CDP_FUNCTION(cdp_attached_table_lacks)  // cdp.attached_table_lacks(relation regclass, config text) → text[]
+{
+    std::vector<std::string> missing;
+    {
+        const collect::Table table(PG_GETARG_OID(0), AccessShareLock);
+        const auto attachment = collect::Attachment::Parse(std::string(pg::Bytes(PG_GETARG_DATUM(1))).c_str());
+        collect::RowReader(attachment, RelationGetDescr(table.rel()), RelationGetRelationName(table.rel()), collect::TableKey(PG_GETARG_OID(0)), &missing);
+    }
+    std::vector<Datum> columns;
+    for (const auto& column : missing) columns.push_back(pg::TextDatum(column));
+    return pg::Call([&] {
+        return PointerGetDatum(construct_array(columns.data(), static_cast<int>(columns.size()), TEXTOID, -1, false, TYPALIGN_INT));
+    });
 }
 
 CDP_FUNCTION(cdp_send_inserted_rows)  // cdp.send_inserted_rows() → trigger

@@ -4,6 +4,7 @@
 #include "pg/json.hpp"
 
 extern "C" {
+#include "access/xlog.h"
 #include "nodes/makefuncs.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
@@ -147,6 +148,15 @@ bool time_of(Oid type, Datum datum, TimestampTz* time) {
     return overflow == 0;
 }
 
+Error Lacks(const std::string& column, TupleDesc rows, std::string_view table) {
+    std::string names;
+    for (int i = 0; i < rows->natts; ++i)
+        if (!TupleDescAttr(rows, i)->attisdropped)
+            names += (names.empty() ? "" : ", ") + std::string(NameStr(TupleDescAttr(rows, i)->attname));
+    return Error(sqlstate::undefined_column, "column \"" + column + "\" of table \"" + std::string(table) + "\" does not exist")
+        .Hint("Its columns are " + names + ".");
+}
+
 }  // namespace
 
 Attachment Attachment::Parse(const char* json) {
@@ -163,39 +173,57 @@ Attachment Attachment::Parse(const char* json) {
         attachment.properties.emplace();
         for (uint32 i = 0; i < properties->ArraySize(); ++i) attachment.properties->push_back(properties->Element(i).ToText());
     }
+    attachment.table = text("table");
+    if (const auto numbers = config.Find("columns"))
+        numbers->ForEach([&](std::string_view column, const pg::Json& number) {
+            attachment.numbers.emplace_back(column, std::stoi(number.ToText()));
+        });
     return attachment;
 }
 
-RowReader::RowReader(const Attachment& attachment, TupleDesc rows, std::string_view table) {
+std::string TableKey(Oid table) {
+    return std::to_string(GetSystemIdentifier()) + "." + std::to_string(MyDatabaseId) + "." + std::to_string(table);
+}
+
+RowReader::RowReader(const Attachment& attachment, TupleDesc rows, std::string_view name, std::string_view table, std::vector<std::string>* missing) {
     // A child of the current context until nothing can fail any more.
     memory_ = pg::Call([] { return AllocSetContextCreate(CurrentMemoryContext, "cdp attached rows", ALLOCSET_SMALL_SIZES); });
     row_memory_ = pg::Call([&] { return AllocSetContextCreate(memory_, "row", ALLOCSET_DEFAULT_SIZES); });
-    std::vector<std::string> taken;
-    for (const auto& [type, name] : attachment.identifiers) {
-        Source* column = Find(name, rows, table);
-        taken.push_back(name);
+    std::vector<int> taken;
+    const auto find = [&](const std::string& column) -> Source* {
+        const int place = PlaceOf(attachment, column, rows, table);
+        taken.push_back(place);
+        if (place >= 0) return Take(place, rows);
+        if (missing == nullptr) throw Lacks(column, rows, name);
+        missing->push_back(column);
+        return nullptr;
+    };
+    for (const auto& [type, column] : attachment.identifiers) {
+        Source* source = find(column);
         if (type == "user_id")
-            user_id_ = column;
+            user_id_ = source;
         else if (type == "anonymous_id")
-            anonymous_id_ = column;
+            anonymous_id_ = source;
         else
-            other_ids_.push_back({type, column});
+            other_ids_.push_back({type, source});
     }
     if (attachment.occurred_at) {
-        occurred_at_ = Find(*attachment.occurred_at, rows, table);
-        taken.push_back(*attachment.occurred_at);
-        if (occurred_at_->type != DATEOID && occurred_at_->type != TIMESTAMPOID && occurred_at_->type != TIMESTAMPTZOID)
-            throw Error(sqlstate::datatype_mismatch, "column \"" + *attachment.occurred_at + "\" of table \"" +
-                                                         std::string(table) + "\" holds neither dates nor times")
-                .Hint("occurred_at names a column of type timestamptz, timestamp or date.");
+        occurred_at_ = find(*attachment.occurred_at);
+        if (occurred_at_ != nullptr && occurred_at_->type != DATEOID && occurred_at_->type != TIMESTAMPOID && occurred_at_->type != TIMESTAMPTZOID) {
+            if (missing == nullptr)
+                throw Error(sqlstate::datatype_mismatch, "column \"" + *attachment.occurred_at + "\" of table \"" +
+                                                             std::string(name) + "\" holds neither dates nor times")
+                    .Hint("occurred_at names a column of type timestamptz, timestamp or date.");
+            missing->push_back(*attachment.occurred_at);
+            occurred_at_ = nullptr;
+        }
     }
     if (attachment.properties) {
-        for (const auto& name : *attachment.properties) properties_.push_back({name, Find(name, rows, table)});
+        for (const auto& column : *attachment.properties) properties_.push_back({column, find(column)});
     } else {
         for (int i = 0; i < rows->natts; ++i) {
-            const std::string name = NameStr(TupleDescAttr(rows, i)->attname);
-            if (TupleDescAttr(rows, i)->attisdropped || std::find(taken.begin(), taken.end(), name) != taken.end()) continue;
-            properties_.push_back({name, Find(name, rows, table)});
+            if (TupleDescAttr(rows, i)->attisdropped || std::find(taken.begin(), taken.end(), i) != taken.end()) continue;
+            properties_.push_back({NameStr(TupleDescAttr(rows, i)->attname), Take(i, rows)});
         }
     }
     MemoryContextSetParent(memory_, TopMemoryContext);
@@ -203,30 +231,37 @@ RowReader::RowReader(const Attachment& attachment, TupleDesc rows, std::string_v
 
 RowReader::~RowReader() { MemoryContextDelete(memory_); }
 
-RowReader::Source* RowReader::Find(const std::string& name, TupleDesc rows, std::string_view table) const {
+/// The column's place in the rows; -1: there is none. As a view does, it goes with a column that gets another name.
+int RowReader::PlaceOf(const Attachment& attachment, const std::string& column, TupleDesc rows, std::string_view table) const {
+    const bool numbered = !table.empty() && attachment.table == table;
+    const auto there = [&](int place) { return place >= 0 && place < rows->natts && !TupleDescAttr(rows, place)->attisdropped; };
+    if (numbered)
+        for (const auto& [name, number] : attachment.numbers)
+            if (name == column && there(number - 1)) return number - 1;
     for (int i = 0; i < rows->natts; ++i) {
-        const FormData_pg_attribute* attribute = TupleDescAttr(rows, i);
-        if (attribute->attisdropped || name != NameStr(attribute->attname)) continue;
-        return pg::Call([&] {
-            const MemoryContext outer = MemoryContextSwitchTo(memory_);
-            auto* column = static_cast<Source*>(palloc0(sizeof(Source)));
-            column->place = i;
-            column->type = getBaseType(attribute->atttypid);
-            fmgr_info(F_TO_JSONB, &column->json);
-            // So to_jsonb learns the type of its argument.
-            Const* argument = makeNullConst(attribute->atttypid, attribute->atttypmod, attribute->attcollation);
-            column->json.fn_expr = reinterpret_cast<Node*>(makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(argument), InvalidOid,
-                                                                        attribute->attcollation, COERCE_EXPLICIT_CALL));
-            MemoryContextSwitchTo(outer);
-            return column;
-        });
+        if (!there(i) || column != NameStr(TupleDescAttr(rows, i)->attname)) continue;
+        // Not the name that another one of ours has got.
+        const bool others = numbered && std::any_of(attachment.numbers.begin(), attachment.numbers.end(), [&](const auto& n) { return n.second == i + 1; });
+        if (!others) return i;
     }
-    std::string names;
-    for (int i = 0; i < rows->natts; ++i)
-        if (!TupleDescAttr(rows, i)->attisdropped)
-            names += (names.empty() ? "" : ", ") + std::string(NameStr(TupleDescAttr(rows, i)->attname));
-    throw Error(sqlstate::undefined_column, "column \"" + name + "\" of table \"" + std::string(table) + "\" does not exist")
-        .Hint("Its columns are " + names + ".");
+    return -1;
+}
+
+RowReader::Source* RowReader::Take(int place, TupleDesc rows) const {
+    const FormData_pg_attribute* attribute = TupleDescAttr(rows, place);
+    return pg::Call([&] {
+        const MemoryContext outer = MemoryContextSwitchTo(memory_);
+        auto* column = static_cast<Source*>(palloc0(sizeof(Source)));
+        column->place = place;
+        column->type = getBaseType(attribute->atttypid);
+        fmgr_info(F_TO_JSONB, &column->json);
+        // So to_jsonb learns the type of its argument.
+        Const* argument = makeNullConst(attribute->atttypid, attribute->atttypmod, attribute->attcollation);
+        column->json.fn_expr = reinterpret_cast<Node*>(makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(argument), InvalidOid,
+                                                                    attribute->attcollation, COERCE_EXPLICIT_CALL));
+        MemoryContextSwitchTo(outer);
+        return column;
+    });
 }
 
 const std::vector<pg::Column>& RowReader::MessageColumns() {

@@ -45,4 +45,8 @@ void EnsurePartitions(std::span<const int64> times);
 /// The next of a sequence's values, of which `count` in a row are taken. The pipeline's lock must be held.
 int64 TakeIds(const char* sequence, int64 count);
 
+/// When something is done by hand that identity depends on, as a number among those of events: behind all events so
+/// far, before all others. The pipeline's lock must be held.
+inline int64 NumberAct() { return TakeIds("cdp.event_id_seq", 1); }
+
 }  // namespace cdp::collect

@@ -64,5 +64,5 @@ CREATE FUNCTION cdp.import_links(relation regclass, reason text DEFAULT NULL) RE
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_import_links';
 COMMENT ON FUNCTION cdp.import_links(regclass, text) IS
-    'Joins pairs of identifiers, all at once: each row of a table or view with the columns type_a, value_a, type_b, value_b, in its order, as a message that carries the two would, subject to limits and separations. Returns how many links were made; a NOTICE says how many rows were left out. Keeps all identifiers in memory, and the pipeline waiting, meanwhile.';
+    'Joins pairs of identifiers, all at once: each row of a table or view with the columns type_a, value_a, type_b, value_b, in its order, as a message that carries the two would, subject to limits and separations. Returns how many links were made; rows that are left out are kept in cdp.refused_link with the reason, and a NOTICE says how many they are. Keeps all identifiers in memory, and the pipeline waiting, meanwhile.';
 REVOKE ALL ON FUNCTION cdp.import_links(regclass, text) FROM PUBLIC;

@@ -9,11 +9,15 @@ Found Find(std::string_view type, std::string_view value, bool read_only) {
     static pg::Statement find("SELECT identifier_id, profile_id FROM cdp.identifier WHERE value = $1 AND type = $2", {TEXTOID, TEXTOID});
     const auto& rules = pipeline::CurrentRules();
     const int place = rules.TypeNamed(type);
-    if (place < 0) throw Error(sqlstate::undefined_object, "identifier type \"" + std::string(type) + "\" does not exist");
-    const std::string normal = rules.Normalise(place, value).value_or(std::string(value));
+    if (place < 0) throw Error(sqlstate::undefined_object, "identifier type \"" + std::string(type) + "\" does not exist")
+                       .Hint("cdp.identifier_type lists them; cdp.create_identifier_type declares others.");
+    const auto identifies = rules.Normalise(place, value);
+    const std::string normal = identifies.value_or(std::string(value));
     const auto rows = find.Query({pg::Text(normal), pg::Text(type)}, 1, read_only);
     if (rows.empty())
-        throw Error(sqlstate::undefined_object, "identifier " + std::string(type) + " \"" + std::string(value) + "\" is not known");
+        throw Error(sqlstate::undefined_object, "identifier " + std::string(type) + " \"" + std::string(value) + "\" is not known")
+            .Hint(identifies ? "No message that was processed has carried it. cdp.flush() waits for those that are on their way."
+                             : "It identifies nobody: it is blocked, or not a valid value of its type.");
     return {rows.Int8(0, 1), rows.Int8(0, 2)};
 }
 

@@ -76,7 +76,8 @@ CREATE TABLE cdp.identity_link (
     revoked_at     timestamptz,
     revoked_by     text,
     revoked_reason text,
-    after_event_id bigint
+    after_event_id bigint,
+    revoked_after_event_id bigint
 );
 CREATE INDEX identity_link_a ON cdp.identity_link (identifier_a, identifier_b);
 CREATE INDEX identity_link_b ON cdp.identity_link (identifier_b);
@@ -85,7 +86,9 @@ COMMENT ON TABLE cdp.identity_link IS
 COMMENT ON COLUMN cdp.identity_link.revoked_by IS
     'Who took it back; NULL for cdp.apply_identity_rules, which may make it again.';
 COMMENT ON COLUMN cdp.identity_link.after_event_id IS
-    'Of a link that no message made: the last event before it, for cdp.apply_identity_rules.';
+    'Of a link that was not made by a message when it was processed: its own number among those of events, so that cdp.apply_identity_rules makes it when it was made.';
+COMMENT ON COLUMN cdp.identity_link.revoked_after_event_id IS
+    'Of a link that somebody took back: when that was, as a number among those of events.';
 COMMENT ON COLUMN cdp.identity_link.linked_at IS 'For a message: its occurred_at.';
 
 CREATE TABLE cdp.identity_conflict (
@@ -113,10 +116,28 @@ CREATE TABLE cdp.identity_separation (
     identifier_id bigint NOT NULL,
     separation_id bigint NOT NULL,
     part          bigint NOT NULL,
+    first_part    bigint NOT NULL,
+    after_event_id bigint NOT NULL,
     PRIMARY KEY (identifier_id, separation_id)
 );
 COMMENT ON TABLE cdp.identity_separation IS
     'What was taken apart (cdp.split_identifier, cdp.revoke_link) and must stay so: no message makes identifiers of different parts of one separation one person.';
+COMMENT ON COLUMN cdp.identity_separation.first_part IS
+    'Internal: the part when it was made. cdp.merge_profiles changes part alone.';
+COMMENT ON COLUMN cdp.identity_separation.after_event_id IS
+    'Internal: when it was made, as a number among those of events.';
+
+CREATE TABLE cdp.refused_link (
+    type_a     text,
+    value_a    text,
+    type_b     text,
+    value_b    text,
+    why        text NOT NULL,
+    relation   text NOT NULL,
+    refused_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE cdp.refused_link IS
+    'Rows that cdp.import_links left out, and why: of which relation. Delete those that are settled; cdp.import_links(''cdp.refused_link'') tries them again.';
 
 CREATE SEQUENCE cdp.profile_id_seq;
 CREATE TABLE cdp.profile_alias (
@@ -144,5 +165,6 @@ SELECT pg_extension_config_dump('cdp.identity_link_id_seq', '');
 SELECT pg_extension_config_dump('cdp.identity_conflict', '');
 SELECT pg_extension_config_dump('cdp.identity_separation', '');
 SELECT pg_extension_config_dump('cdp.identity_separation_id_seq', '');
+SELECT pg_extension_config_dump('cdp.refused_link', '');
 SELECT pg_extension_config_dump('cdp.profile_alias', '');
 SELECT pg_extension_config_dump('cdp.profile_id_seq', '');

@@ -2,6 +2,7 @@
 #include "pg/spi.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/definitions_pg.hpp"
+#include "pipeline/merge_pg.hpp"
 
 using namespace cdp;
 
@@ -12,7 +13,9 @@ int64 Living(int64 profile_id) {
     const auto rows = pg::Query(
         "SELECT profile_id FROM cdp.profile WHERE profile_id = $1"
         " UNION ALL SELECT profile_id FROM cdp.profile_alias WHERE alias_id = $1", {pg::Int8(profile_id)});
-    if (rows.empty()) throw Error(sqlstate::undefined_object, "profile " + std::to_string(profile_id) + " does not exist");
+    if (rows.empty())
+        throw Error(sqlstate::undefined_object, "profile " + std::to_string(profile_id) + " does not exist")
+            .Hint("cdp.resolve(type, value) finds the profile of an identifier.");
     return rows.Int8(0, 1);
 }
 
@@ -27,7 +30,8 @@ CDP_FUNCTION(cdp_resolve)  // cdp.resolve(type text, value text) → bigint
     const auto type_name = pg::Bytes(PG_GETARG_DATUM(0));
     const int type = rules.TypeNamed(type_name);
     if (type < 0)
-        throw Error(sqlstate::undefined_object, "identifier type \"" + std::string(type_name) + "\" does not exist");
+        throw Error(sqlstate::undefined_object, "identifier type \"" + std::string(type_name) + "\" does not exist")
+            .Hint("cdp.identifier_type lists them; cdp.create_identifier_type declares others.");
     const auto value = rules.Normalise(type, pg::Bytes(PG_GETARG_DATUM(1)));
     if (!value) PG_RETURN_NULL();
     const auto rows = find.Query({pg::Text(*value), pg::Text(type_name)}, 1, true);

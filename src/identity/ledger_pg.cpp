@@ -34,13 +34,19 @@ std::unordered_map<ProfileId, int64> OldestOfGone(Resolver& resolver, BatchIdent
 
 }  // namespace
 
-StagedMerges::StagedMerges(Resolver& resolver, BatchIdentifiers& identifiers)
-    : staged_("cdp_batch_merge", {{"gone", INT8OID}, {"survivor", INT8OID}, {"identifier_id", INT8OID}}) {
+StagedMerges::StagedMerges(Resolver& resolver, BatchIdentifiers& identifiers, const std::function<std::string_view(size_t)>& why)
+    : staged_("cdp_batch_merge", {{"gone", INT8OID}, {"survivor", INT8OID}, {"identifier_id", INT8OID}, {"reason", TEXTOID}}) {
     if (resolver.merges().empty()) return;
+    std::unordered_map<ProfileId, Datum> reasons;
+    if (why)
+        for (const Merge& merge : resolver.merges()) reasons[merge.gone] = pg::TextDatum(why(merge.message));
     const auto oldest = OldestOfGone(resolver, identifiers);
     for (int node = 0; node < resolver.nodes(); ++node)
-        if (const ProfileId gone = resolver.OwnProfile(node); gone != resolver.ProfileOf(node))
-            staged_.Add({Int64GetDatum(gone), Int64GetDatum(resolver.ProfileOf(node)), Int64GetDatum(oldest.at(gone))});
+        if (const ProfileId gone = resolver.OwnProfile(node); gone != resolver.ProfileOf(node)) {
+            const Datum values[] = {Int64GetDatum(gone), Int64GetDatum(resolver.ProfileOf(node)), Int64GetDatum(oldest.at(gone)), why ? reasons.at(gone) : Datum(0)};
+            const bool nulls[] = {false, false, false, !why};
+            staged_.Add(values, nulls);
+        }
 }
 
 ProfileId Ledger::NextProfileId() {
@@ -179,22 +185,9 @@ void Ledger::WriteAliases(Resolver& resolver, const StagedMerges& merges, std::s
         "UPDATE cdp.profile_alias a SET profile_id = b.survivor FROM cdp_batch_merge b WHERE a.profile_id = b.gone");
     static pg::Statement add(
         "INSERT INTO cdp.profile_alias (alias_id, profile_id, reason, identifier_id)"
-        " SELECT gone, survivor, $1, identifier_id FROM cdp_batch_merge", {TEXTOID});
+        " SELECT gone, survivor, coalesce(reason, $1), identifier_id FROM cdp_batch_merge", {TEXTOID});
     redirect.Execute();
     add.Execute({pg::Text(why_merged)});
-}
-
-void Ledger::LinkByHand(int64 profile_a, int64 profile_b, const std::string& reason, const std::string& actor) {
-    pg::Execute(
-        "WITH strongest AS ("
-        "  SELECT DISTINCT ON (i.profile_id) i.identifier_id, t.priority, i.value FROM cdp.identifier i"
-        "  JOIN cdp.identifier_type t ON t.name = i.type WHERE i.profile_id IN ($1, $2)"
-        "  ORDER BY i.profile_id, t.priority, i.value),"
-        " pair AS (SELECT array_agg(identifier_id ORDER BY priority, value) AS ids FROM strongest)"
-        " INSERT INTO cdp.identity_link (link_id, identifier_a, identifier_b, cause, reason, actor, linked_at, after_event_id)"
-        " SELECT nextval('cdp.identity_link_id_seq'), ids[1], ids[2], 'manual', $3, $4, now(),"
-        " (SELECT last_value FROM cdp.event_id_seq) FROM pair WHERE ids[2] IS NOT NULL",
-        {pg::Int8(profile_a), pg::Int8(profile_b), pg::Text(reason), pg::Text(actor)});
 }
 
 void Ledger::Write(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges, std::string_view why_merged) {

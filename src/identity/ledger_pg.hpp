@@ -14,7 +14,8 @@ namespace cdp::identity {
 /// oldest identifier_id of the one that is gone). Make it before identifiers are written.
 class StagedMerges {
 public:
-    StagedMerges(Resolver& resolver, BatchIdentifiers& identifiers);
+    /// `why`: why a profile ended, by the number of its merge (Merge::message); otherwise Ledger::Write is told.
+    StagedMerges(Resolver& resolver, BatchIdentifiers& identifiers, const std::function<std::string_view(size_t)>& why = {});
     bool any() const { return staged_.size() > 0; }
 
 private:
@@ -33,9 +34,6 @@ public:
     /// Notes what one message says: its identifiers were seen, they are linked, some were refused.
     void Record(const collect::InboxMessage& message, int64 event_id, std::span<const Candidate> carried, const Joined& joined,
                 BatchIdentifiers& identifiers);
-
-    /// Links the strongest identifiers of two profiles because `actor` says so.
-    static void LinkByHand(int64 profile_a, int64 profile_b, const std::string& reason, const std::string& actor);
 
     void Write(BatchIdentifiers& identifiers, Resolver& resolver, const StagedMerges& merges, std::string_view why_merged = "message");
 

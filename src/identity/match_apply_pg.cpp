@@ -1,22 +1,46 @@
 // identity/match_apply_pg.cpp: what somebody decides about matches, and making one of profiles that match.
 #include <algorithm>
+#include <chrono>
 #include <map>
+#include <unordered_map>
 
 #include "identity/match_clusters_pg.hpp"
 #include "pipeline/batch_pg.hpp"
+#include "pipeline/merge_pg.hpp"
 
 using namespace cdp;
 
 namespace {
 
+constexpr long kMatchesAFetch = 20'000;
+constexpr size_t kPairsAtATime = 10'000;
+
 std::string Caller() {
     return pg::Call([] { return GetUserNameFromId(GetUserId(), false); });
 }
 
-void Decide(int64 match_id, const char* status, const std::string& by, std::optional<int64> link = std::nullopt) {
-    pg::Execute("UPDATE cdp.match SET status = $2, decided_at = now(), decided_by = $3, link_id = $4 WHERE match_id = $1",
-                {pg::Int8(match_id), pg::Text(status), pg::Text(by), link ? pg::Int8(*link) : pg::Null(INT8OID)});
+/// What became of a match.
+struct Decision {
+    int64 match_id;
+    const char* status;
+    int64 link_id = 0;  // 0: none
+};
+
+void Decide(std::span<const Decision> decisions, const std::string& by) {
+    pg::StagedRows staged("cdp_decided", {{"match_id", INT8OID}, {"status", TEXTOID}, {"link_id", INT8OID}});
+    std::map<const char*, Datum> statuses;
+    for (const Decision& decision : decisions) {
+        Datum& status = statuses[decision.status];
+        if (status == 0) status = pg::TextDatum(decision.status);
+        const Datum values[] = {Int64GetDatum(decision.match_id), status, Int64GetDatum(decision.link_id)};
+        const bool nulls[] = {false, false, decision.link_id == 0};
+        staged.Add(values, nulls);
+    }
+    static pg::Statement decide("UPDATE cdp.match m SET status = d.status, decided_at = now(), decided_by = $1, link_id = d.link_id"
+                                " FROM cdp_decided d WHERE m.match_id = d.match_id", {TEXTOID});
+    decide.Execute({pg::Text(by)});
 }
+void Decide(const Decision& decision, const std::string& by) { Decide(std::span(&decision, 1), by); }
 
 /// The profile that an id means now; nothing if there is none any more.
 std::optional<int64> Living(const std::string& id) {
@@ -25,64 +49,29 @@ std::optional<int64> Living(const std::string& id) {
     return rows.empty() ? std::nullopt : std::optional(rows.Int8(0, 1));
 }
 
-/// Records in cdp.identity_conflict that a match was refused: by the limit of a type, or by a separation.
-void NoteRefusal(int64 match_id, int64 a, int64 b, const std::string& column, const pg::Arg& why) {
-    pg::Execute(
-        "WITH strongest AS (SELECT DISTINCT ON (i.profile_id) i.*, t.priority FROM cdp.identifier i JOIN cdp.identifier_type t ON t.name = i.type"
-        "   WHERE i.profile_id IN ($1, $2) ORDER BY i.profile_id, t.priority, i.value),"
-        " pair AS (SELECT array_agg(s.identifier_id ORDER BY s.priority, s.value) AS ids FROM strongest s)"
-        " INSERT INTO cdp.identity_conflict AS c (identifier_id, type, value, limit_type, message_id, event_id, first_at, last_at" + column + ")"
-        " SELECT p.ids[1], i.type, i.value, " + (column.empty() ? "$3" : "NULL") + ", 'match ' || $4, 0, now(), now()" + (column.empty() ? "" : ", $3") +
-        " FROM pair p JOIN cdp.identifier i ON i.identifier_id = p.ids[2]"
-        " ON CONFLICT (identifier_id, type, value) DO UPDATE SET refusals = c.refusals + 1, last_at = greatest(c.last_at, excluded.last_at)",
-        {pg::Int8(a), pg::Int8(b), why, pg::Int8(match_id)});
-}
+/// Two profiles that match.
+struct Pair {
+    int64 match_id;
+    int64 a, b;
+    double probability;
+    uint32_t cluster = 0;
+};
 
-/// Whether two profiles cannot be one, because of a limit or a separation; recorded then.
-bool IsRefused(int64 match_id, int64 a, int64 b) {
-    const auto limit = pg::Query(
-        "SELECT t.name FROM cdp.identifier_type t WHERE t.dropped_at IS NULL AND t.max_per_profile IS NOT NULL"
-        " AND EXISTS (SELECT FROM cdp.identifier i WHERE i.profile_id = $1 AND i.type = t.name)"
-        " AND EXISTS (SELECT FROM cdp.identifier i WHERE i.profile_id = $2 AND i.type = t.name)"
-        " AND (SELECT count(*) FROM cdp.identifier i WHERE i.profile_id IN ($1, $2) AND i.type = t.name) > t.max_per_profile"
-        " ORDER BY t.priority LIMIT 1", {pg::Int8(a), pg::Int8(b)});
-    if (!limit.empty()) {
-        NoteRefusal(match_id, a, b, "", pg::Text(limit.Text(0, 1)));
-        return true;
+/// Makes the profiles of matches one, in their order, within the limits, at once. Needs the pipeline's lock. What became
+/// of each.
+std::vector<Decision> Apply(std::span<const Pair> pairs, const std::string& matcher, const std::string& by) {
+    std::vector<identity::Joining> joinings;
+    for (const Pair& pair : pairs)
+        if (pair.a != pair.b) joinings.push_back({pair.a, pair.b, "match", "match " + std::to_string(pair.match_id), by, matcher, pair.probability});
+    pipeline::MergeMatches(joinings);
+    std::vector<Decision> decisions;
+    size_t next = 0;
+    for (const Pair& pair : pairs) {
+        const auto* joining = pair.a != pair.b ? &joinings[next++] : nullptr;
+        decisions.push_back({pair.match_id, joining != nullptr && joining->refusal ? "refused" : "applied", joining != nullptr ? joining->link_id : 0});
     }
-    const auto separation = pg::Query(
-        "SELECT x.separation_id FROM cdp.identifier i JOIN cdp.identity_separation x USING (identifier_id)"
-        " JOIN cdp.identity_separation y ON y.separation_id = x.separation_id AND y.part <> x.part"
-        " JOIN cdp.identifier j ON j.identifier_id = y.identifier_id"
-        " WHERE i.profile_id = $1 AND j.profile_id = $2 ORDER BY 1 LIMIT 1", {pg::Int8(a), pg::Int8(b)});
-    if (separation.empty()) return false;
-    NoteRefusal(match_id, a, b, ", separation_id", pg::Int8(separation.Int8(0, 1)));
-    return true;
-}
-
-/// Makes one of the two profiles of a match, within the limits. Needs the pipeline's lock. What became of it.
-const char* Apply(int64 match_id, const std::string& id_a, const std::string& id_b, const std::string& matcher, double probability,
-                  const std::string& by) {
-    const auto a = Living(id_a), b = Living(id_b);
-    const char* status = "applied";
-    std::optional<int64> link;
-    if (!a || !b) {
-        throw Error(sqlstate::undefined_object, "a profile of match " + std::to_string(match_id) + " does not exist any more")
-            .Hint("Call cdp.find_matches again.");
-    } else if (*a != *b) {
-        if (IsRefused(match_id, *a, *b)) {
-            status = "refused";
-        } else {
-            const std::string reason = "match " + std::to_string(match_id);
-            pipeline::MergeProfiles(*a, *b, reason, by);
-            const auto linked = pg::Query("UPDATE cdp.identity_link SET cause = 'match', matcher = $1, score = $2"
-                                          " WHERE link_id = currval('cdp.identity_link_id_seq') AND cause = 'manual' AND reason = $3 RETURNING link_id",
-                                          {pg::Text(matcher), pg::Value(FLOAT8OID, Float8GetDatum(probability)), pg::Text(reason)});
-            if (!linked.empty()) link = linked.Int8(0, 1);
-        }
-    }
-    Decide(match_id, status, by, link);
-    return status;
+    Decide(decisions, by);
+    return decisions;
 }
 
 struct Match {
@@ -99,10 +88,96 @@ Match Load(int64 match_id) {
     return {match_id, rows.Text(0, 1), rows.Text(0, 2), rows.Text(0, 3), rows.Text(0, 4), DatumGetFloat8(*rows.Get(0, 5)), rows.Bool(0, 6)};
 }
 
+const char* Accept(const Match& match, const std::string& by) {
+    const auto a = Living(match.id_a), b = Living(match.id_b);
+    if (!a || !b)
+        throw Error(sqlstate::undefined_object, "a profile of match " + std::to_string(match.match_id) + " does not exist any more")
+            .Hint("Call cdp.find_matches again.");
+    const Pair pair{match.match_id, *a, *b, match.probability};
+    return Apply({&pair, 1}, match.matcher, by).front().status;
+}
+
 /// Those whose links were taken back since: somebody said that they are wrong.
 void NoteRevoked() {
     pg::Execute("UPDATE cdp.match m SET status = 'rejected', decided_at = l.revoked_at, decided_by = l.revoked_by FROM cdp.identity_link l"
                 " WHERE l.link_id = m.link_id AND l.revoked_at IS NOT NULL AND m.status = 'applied'");
+}
+
+using ClusterOf = std::unordered_map<std::string, uint32_t>;
+
+/// Of those who are not alone.
+ClusterOf Clusters(const matching::People& people) {
+    ClusterOf cluster;
+    for (size_t i = 0; i < people.ids.size(); ++i)
+        if (people.cluster[i] != i) {
+            cluster.emplace(people.ids[i], people.cluster[i]);
+            cluster.emplace(people.ids[people.cluster[i]], people.cluster[i]);
+        }
+    return cluster;
+}
+
+/// The cluster that both are in, if it is one.
+std::optional<uint32_t> Common(const ClusterOf& clusters, const std::string& a, const std::string& b) {
+    const auto x = clusters.find(a), y = clusters.find(b);
+    return x == clusters.end() || y == clusters.end() || x->second != y->second ? std::nullopt : std::optional(x->second);
+}
+
+/// Where the records are those of a table: accepts the matches within each person. How many.
+int64 AcceptWithin(const ClusterOf& clusters, const std::string& matcher, double threshold, const std::string& by) {
+    std::vector<Decision> decisions;
+    {
+        pg::Cursor cursor("SELECT match_id, id_a, id_b FROM cdp.match WHERE matcher = $1 AND status IN ('pending', 'refused') AND probability >= $2",
+                          {pg::Text(matcher), pg::Value(FLOAT8OID, Float8GetDatum(threshold))});
+        for (pg::Rows rows; !(rows = cursor.Fetch(kMatchesAFetch)).empty();)
+            for (uint64 i = 0; i < rows.size(); ++i)
+                if (Common(clusters, rows.Text(i, 2), rows.Text(i, 3))) decisions.push_back({rows.Int8(i, 1), "accepted"});
+    }
+    Decide(decisions, by);
+    return static_cast<int64>(decisions.size());
+}
+
+/// The matches within each person, of profiles as they are now: one person after the other, of each the most probable first,
+/// for they say best why.
+std::vector<Pair> PairsWithin(const ClusterOf& clusters, const std::string& matcher, double threshold) {
+    std::vector<Pair> pairs;
+    pg::Cursor cursor(
+        "SELECT m.match_id, x.id, y.id, m.probability FROM cdp.match m"
+        " LEFT JOIN cdp.profile_alias a ON a.alias_id = m.id_a::bigint LEFT JOIN cdp.profile_alias b ON b.alias_id = m.id_b::bigint"
+        " CROSS JOIN LATERAL (SELECT coalesce(a.profile_id, m.id_a::bigint)) x (id) CROSS JOIN LATERAL (SELECT coalesce(b.profile_id, m.id_b::bigint)) y (id)"
+        " WHERE m.matcher = $1 AND (m.status = 'accepted' OR m.status IN ('pending', 'refused') AND m.probability >= $2)"
+        " ORDER BY m.probability DESC, m.match_id",
+        {pg::Text(matcher), pg::Value(FLOAT8OID, Float8GetDatum(threshold))});
+    for (pg::Rows rows; !(rows = cursor.Fetch(kMatchesAFetch)).empty();)
+        for (uint64 i = 0; i < rows.size(); ++i) {
+            const int64 a = rows.Int8(i, 2), b = rows.Int8(i, 3);
+            // Clusters are of profiles that exist.
+            if (const auto cluster = Common(clusters, std::to_string(a), std::to_string(b)))
+                pairs.push_back({rows.Int8(i, 1), a, b, DatumGetFloat8(*rows.Get(i, 4)), *cluster});
+        }
+    std::stable_sort(pairs.begin(), pairs.end(), [](const Pair& x, const Pair& y) { return x.cluster < y.cluster; });
+    return pairs;
+}
+
+/// Makes profiles one, many people at a time. How many went into others.
+int64 ApplyWithin(const ClusterOf& clusters, const std::string& matcher, double threshold, const std::string& by) {
+    const auto pairs = PairsWithin(clusters, matcher, threshold);
+    int64 merged = 0;
+    auto told = std::chrono::steady_clock::now();
+    pg::Scratch memory;
+    for (size_t begin = 0, end; begin < pairs.size(); begin = end) {
+        poll_stop();
+        for (end = std::min(pairs.size(), begin + kPairsAtATime); end < pairs.size() && pairs[end].cluster == pairs[end - 1].cluster;) ++end;
+        {
+            const pg::Scratch::Use use(memory);
+            for (const Decision& decision : Apply(std::span(pairs).subspan(begin, end - begin), matcher, by)) merged += decision.link_id != 0;
+        }
+        memory.Reset();
+        if (const auto now = std::chrono::steady_clock::now(); now - told > std::chrono::seconds(5)) {
+            matching::Tell(std::to_string(end) + " of " + std::to_string(pairs.size()) + " matches are applied");
+            told = now;
+        }
+    }
+    return merged;
 }
 
 }  // namespace
@@ -119,8 +194,8 @@ CDP_FUNCTION(cdp_accept_match)  // cdp.accept_match(match_id) → text
         pipeline::Lock();
         const Match match = Load(PG_GETARG_INT64(0));
         if (match.status == "applied") status = "applied";
-        else if (match.profiles) status = Apply(match.match_id, match.id_a, match.id_b, match.matcher, match.probability, caller);
-        else Decide(match.match_id, status, caller);
+        else if (match.profiles) status = Accept(match, caller);
+        else Decide({match.match_id, status}, caller);
     }
     MemoryContextSwitchTo(result_memory);
     return pg::TextDatum(status);
@@ -138,7 +213,7 @@ CDP_FUNCTION(cdp_reject_match)  // cdp.reject_match(match_id)
     if (match.status == "applied")
         throw Error(sqlstate::object_not_in_prerequisite_state, "match " + std::to_string(match.match_id) + " is applied already")
             .Hint("Take its link (link_id) back with cdp.revoke_link: that rejects it too.");
-    Decide(match.match_id, "rejected", caller);
+    Decide({match.match_id, "rejected"}, caller);
     PG_RETURN_VOID();
 }
 
@@ -154,40 +229,6 @@ CDP_FUNCTION(cdp_apply_matches)  // cdp.apply_matches(name, threshold) → bigin
     pipeline::Lock();
     NoteRevoked();
     const auto matcher = matching::LoadMatcher(name, true);
-    const auto people = matching::ClustersOf(matcher, threshold);
-    std::map<std::string, uint32_t, std::less<>> cluster;
-    for (size_t i = 0; i < people.ids.size(); ++i)
-        if (people.cluster[i] != i) {
-            cluster.emplace(people.ids[i], people.cluster[i]);
-            cluster.emplace(people.ids[people.cluster[i]], people.cluster[i]);
-        }
-    const auto of = [&](const std::string& id) {
-        const auto found = cluster.find(id);
-        return found == cluster.end() ? UINT32_MAX : found->second;
-    };
-    // The most probable first: they say best why.
-    const auto matches = pg::Query("SELECT match_id, id_a, id_b, probability, status FROM cdp.match WHERE matcher = $1"
-                                   " AND (status = 'accepted' OR status IN ('pending', 'refused') AND probability >= $2) ORDER BY probability DESC, match_id",
-                                   {pg::Text(name), pg::Value(FLOAT8OID, Float8GetDatum(threshold))});
-    int64 merged = 0;
-    for (uint64 i = 0; i < matches.size(); ++i) {
-        if ((i & 63) == 0) poll_stop();
-        std::string ids[2] = {matches.Text(i, 2), matches.Text(i, 3)};
-        if (matcher.table) {
-            if (of(ids[0]) == UINT32_MAX || of(ids[0]) != of(ids[1]) || matches.Text(i, 5) == "accepted") continue;
-            Decide(matches.Int8(i, 1), "accepted", caller);
-            ++merged;
-            continue;
-        }
-        // Clusters are of profiles as they were before this call.
-        for (auto& id : ids)
-            if (const auto living = cluster.count(id) ? std::nullopt : Living(id)) id = std::to_string(*living);
-        if (of(ids[0]) == UINT32_MAX || of(ids[0]) != of(ids[1])) continue;
-        const auto a = Living(ids[0]), b = Living(ids[1]);
-        if (!a || !b) continue;
-        const bool two = *a != *b;
-        const std::string status = Apply(matches.Int8(i, 1), ids[0], ids[1], name, DatumGetFloat8(*matches.Get(i, 4)), caller);
-        merged += two && status == "applied";
-    }
-    PG_RETURN_INT64(merged);
+    const auto clusters = Clusters(matching::ClustersOf(matcher, threshold));
+    PG_RETURN_INT64(matcher.table ? AcceptWithin(clusters, name, threshold, caller) : ApplyWithin(clusters, name, threshold, caller));
 }

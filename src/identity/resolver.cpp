@@ -82,6 +82,27 @@ int64_t Resolver::BrokenSeparation(std::span<const Candidate> candidates) {
     return broken == together_.end() ? 0 : broken->separation;
 }
 
+int64_t Resolver::SeparationBetween(int a, int b) {
+    if (!IsMarked(a) || !IsMarked(b)) return 0;
+    const auto ours = Marks(a), theirs = Marks(b);
+    for (auto x = ours.begin(), y = theirs.begin(); x != ours.end() && y != theirs.end();) {
+        if (x->separation == y->separation && x->part != y->part) return x->separation;
+        if (*x < *y)
+            ++x;
+        else
+            ++y;
+    }
+    return 0;
+}
+
+Refusal Resolver::WhyApart(int a, int b) {
+    const auto ours = Counts(a), theirs = Counts(b);
+    for (size_t type = 0; type < types_; ++type)
+        if (rules_[type].max_per_profile && ours[type] + theirs[type] > *rules_[type].max_per_profile && ours[type] > 0 && theirs[type] > 0)
+            return {static_cast<int>(type), 0};
+    return {-1, SeparationBetween(a, b)};
+}
+
 void Resolver::UniteMarks(int root, int other) {
     if (marks_.empty()) return;
     std::vector<Mark> united = std::move(MarksOf(other));

@@ -44,6 +44,13 @@ struct Joined {
     int64_t separation = 0;   // or which separation did; 0 if none
 };
 
+/// What forbids that persons become one.
+struct Refusal {
+    int limit_type = -1;      // the type of whose identifiers they would have too many; -1: none
+    int64_t separation = 0;   // or what was taken apart; 0: nothing
+    explicit operator bool() const { return limit_type >= 0 || separation != 0; }
+};
+
 /// Two persons that became one.
 struct Merge {
     ProfileId gone;
@@ -88,8 +95,12 @@ public:
     int NodeOf(int identifier) const { return node_of_[identifier]; }
     std::span<const int64_t> Counts(int node) { return {&counts_[static_cast<size_t>(Root(node)) * types_], types_}; }
 
-    /// Whether the node's person is on a side of any separation.
-    bool IsMarked(int node) { return !marks_.empty() && !MarksOf(Root(node)).empty(); }
+    /// The sides that the node's person is on, sorted.
+    std::span<const Mark> Marks(int node) { return marks_.empty() ? std::span<const Mark>() : MarksOf(Root(node)); }
+    bool IsMarked(int node) { return !Marks(node).empty(); }
+    /// What forbids to make two persons one.
+    Refusal WhyApart(int a, int b);
+    bool AreSeparated(int a, int b) { return SeparationBetween(a, b) != 0; }
 
     std::span<const Merge> merges() const { return merges_; }
     ProfileId next_profile_id() const { return next_profile_id_; }
@@ -102,6 +113,8 @@ private:
     /// The separation that a union of `candidates` would undo, or 0.
     int64_t BrokenSeparation(std::span<const Candidate> candidates);
     std::vector<Mark>& MarksOf(int root);
+    /// The first separation that two persons are on different sides of, or 0.
+    int64_t SeparationBetween(int a, int b);
     void UniteMarks(int root, int other);
     auto Sets() { return boost::disjoint_sets(rank_.data(), parent_.data()); }
 

@@ -16,12 +16,13 @@ void ReadMarks(std::span<const int64> profile_ids, const std::function<void(int6
     for (uint64 i = 0; i < rows.size(); ++i) visit(rows.Int8(i, 1), {rows.Int8(i, 2), rows.Int8(i, 3)});
 }
 
-void Separate(std::span<const Parted> identifiers) {
+void Separate(std::span<const Parted> identifiers, int64 act) {
     pg::StagedRows staged("cdp_parted", {{"identifier_id", INT8OID}, {"part", INT8OID}});
     for (const Parted& identifier : identifiers)
         staged.Add({Int64GetDatum(identifier.identifier_id), Int64GetDatum(identifier.part)});
-    pg::Execute("INSERT INTO cdp.identity_separation (identifier_id, separation_id, part)"
-                " SELECT p.identifier_id, s.id, p.part FROM (SELECT nextval('cdp.identity_separation_id_seq') AS id) s, cdp_parted p");
+    pg::Execute("INSERT INTO cdp.identity_separation (identifier_id, separation_id, part, first_part, after_event_id)"
+                " SELECT p.identifier_id, s.id, p.part, p.part, $1 FROM (SELECT nextval('cdp.identity_separation_id_seq') AS id) s, cdp_parted p",
+                {pg::Int8(act)});
 }
 
 void LiftSeparations(int64 profile_a, int64 profile_b) {
@@ -34,15 +35,6 @@ void LiftSeparations(int64 profile_a, int64 profile_b) {
         " UPDATE cdp.identity_separation s SET part = l.part FROM mark m JOIN lifted l USING (separation_id)"
         " WHERE s.identifier_id = m.identifier_id AND s.separation_id = m.separation_id", {INT8OID, INT8OID});
     lift.Execute({pg::Int8(profile_a), pg::Int8(profile_b)});
-}
-
-void LiftWithinProfiles() {
-    pg::Execute(
-        "WITH mark AS MATERIALIZED (SELECT s.*, i.profile_id FROM cdp.identity_separation s JOIN cdp.identifier i USING (identifier_id)),"
-        " lifted AS MATERIALIZED (SELECT profile_id, separation_id, nextval('cdp.identity_separation_id_seq') AS part FROM"
-        "            (SELECT profile_id, separation_id FROM mark GROUP BY 1, 2 HAVING count(DISTINCT part) > 1) b)"
-        " UPDATE cdp.identity_separation s SET part = l.part FROM mark m JOIN lifted l USING (profile_id, separation_id)"
-        " WHERE s.identifier_id = m.identifier_id AND s.separation_id = m.separation_id");
 }
 
 }  // namespace cdp::identity

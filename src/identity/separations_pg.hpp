@@ -20,13 +20,11 @@ struct Parted {
     int64 identifier_id;
     int part;  // 0 or 1
 };
-/// Makes a separation of the two parts.
-void Separate(std::span<const Parted> identifiers);
+/// Makes a separation of the two parts. `act`: collect::NumberAct().
+void Separate(std::span<const Parted> identifiers, int64 act);
 
 /// Somebody says that two profiles are one person: nothing separates them any more, but whatever was separated from
 /// either is separated from both.
 void LiftSeparations(int64 profile_a, int64 profile_b);
-/// The same wherever a profile has come to be on several sides of a separation. Reads all separations.
-void LiftWithinProfiles();
 
 }  // namespace cdp::identity

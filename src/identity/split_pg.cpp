@@ -15,24 +15,24 @@ namespace {
 
 /// Separates part `alone` of the person from all the rest; and of the rest, those whom a link that was taken back
 /// earlier joined. Everything else that comes apart may come together again.
-void KeepApart(const PersonLinks& person, const std::vector<int>& part, int alone) {
+void KeepApart(const PersonLinks& person, const std::vector<int>& part, int alone, int64 act) {
     std::set<std::pair<int, int>> pairs;
     for (const auto& [a, b] : person.revoked())
         if (part[a] != part[b] && part[a] != alone && part[b] != alone) pairs.insert(std::minmax(part[a], part[b]));
     std::vector<identity::Parted> sides;
     for (size_t i = 0; i < part.size(); ++i) sides.push_back({person.identifiers()[i], part[i] == alone ? 0 : 1});
-    identity::Separate(sides);
+    identity::Separate(sides, act);
     for (const auto& [a, b] : pairs) {
         sides.clear();
         for (size_t i = 0; i < part.size(); ++i)
             if (part[i] == a || part[i] == b) sides.push_back({person.identifiers()[i], part[i] == a ? 0 : 1});
-        identity::Separate(sides);
+        identity::Separate(sides, act);
     }
 }
 
 /// What messages carried beside the identifier when it was their strongest, they carry without it, too: makes the links
 /// that they then would have made, of the strongest of the others with the rest. Returns them.
-std::vector<identity::Edge> LinkWithout(const PersonLinks& person, int64 identifier_id) {
+std::vector<identity::Edge> LinkWithout(const PersonLinks& person, int64 identifier_id, int64 act) {
     const auto rows = pg::Query(
         "WITH beside AS MATERIALIZED (SELECT i.identifier_id, t.priority, i.value, t.type_id FROM cdp.identity_link l"
         "   JOIN cdp.identifier i ON i.identifier_id = l.identifier_a + l.identifier_b - $1 JOIN cdp.identifier_type t ON t.name = i.type"
@@ -47,9 +47,9 @@ std::vector<identity::Edge> LinkWithout(const PersonLinks& person, int64 identif
         " pair AS (SELECT DISTINCT ON (a, b) * FROM carried c WHERE a <> b AND NOT EXISTS (SELECT FROM cdp.identity_link l"
         "   WHERE (l.identifier_a, l.identifier_b) IN ((c.a, c.b), (c.b, c.a)) AND l.cause IN ('message', 'rule')"
         "   AND (l.revoked_at IS NULL OR l.revoked_by IS NOT NULL)) ORDER BY a, b, event_id)"
-        " INSERT INTO cdp.identity_link (link_id, identifier_a, identifier_b, cause, message_id, event_id, linked_at)"
-        " SELECT nextval('cdp.identity_link_id_seq'), p.* FROM (SELECT a, b, 'message', message_id, event_id, occurred_at FROM pair ORDER BY event_id, b) p"
-        " RETURNING identifier_a, identifier_b", {pg::Int8(identifier_id)});
+        " INSERT INTO cdp.identity_link (link_id, identifier_a, identifier_b, cause, message_id, event_id, linked_at, after_event_id)"
+        " SELECT nextval('cdp.identity_link_id_seq'), p.*, $2 FROM (SELECT a, b, 'message', message_id, event_id, occurred_at FROM pair ORDER BY event_id, b) p"
+        " RETURNING identifier_a, identifier_b", {pg::Int8(identifier_id), pg::Int8(act)});
     std::vector<identity::Edge> links;
     for (uint64 i = 0; i < rows.size(); ++i) links.push_back({person.PlaceOf(rows.Int8(i, 1)), person.PlaceOf(rows.Int8(i, 2))});
     return links;
@@ -100,14 +100,15 @@ CDP_FUNCTION(cdp_split_identifier)  // cdp.split_identifier(type text, value tex
     }
 
     const int place = person.PlaceOf(found.identifier_id);
-    std::vector<identity::Edge> rest = LinkWithout(person, found.identifier_id);
+    const int64 act = collect::NumberAct();
+    std::vector<identity::Edge> rest = LinkWithout(person, found.identifier_id, act);
     for (const auto& link : person.links())
         if (link.first != place && link.second != place) rest.push_back(link);
     const auto part = identity::Components(person.identifiers().size(), rest);
-    KeepApart(person, part, part[place]);
-    pg::Execute("UPDATE cdp.identity_link SET revoked_at = now(), revoked_by = $2, revoked_reason = $3"
+    KeepApart(person, part, part[place], act);
+    pg::Execute("UPDATE cdp.identity_link SET revoked_at = now(), revoked_by = $2, revoked_reason = $3, revoked_after_event_id = $4"
                 " WHERE (identifier_a = $1 OR identifier_b = $1) AND revoked_at IS NULL",
-                {pg::Int8(found.identifier_id), pg::Text(actor), pg::TextOrNull(reason)});
+                {pg::Int8(found.identifier_id), pg::Text(actor), pg::TextOrNull(reason), pg::Int8(act)});
     // Of what remains the part with the strongest identifier goes on as the old profile.
     const auto profile_of = ComeApart(person, part, part[place] == 0 ? 1 : 0);
     PG_RETURN_INT64(profile_of[part[place]]);
@@ -124,7 +125,8 @@ CDP_FUNCTION(cdp_revoke_link)  // cdp.revoke_link(link_id bigint, reason text) â
     pipeline::Lock();
     const auto link = pg::Query("SELECT l.identifier_a, l.identifier_b, l.revoked_at IS NOT NULL, i.profile_id FROM cdp.identity_link l"
                                 " JOIN cdp.identifier i ON i.identifier_id = l.identifier_a WHERE l.link_id = $1", {pg::Int8(link_id)});
-    if (link.empty()) throw Error(sqlstate::undefined_object, "link " + std::to_string(link_id) + " does not exist");
+    if (link.empty()) throw Error(sqlstate::undefined_object, "link " + std::to_string(link_id) + " does not exist")
+                                .Hint("cdp.explain_identity(profile_id) shows a profile's links.");
     if (link.Bool(0, 3))
         throw Error(sqlstate::object_not_in_prerequisite_state, "link " + std::to_string(link_id) + " was already revoked");
 
@@ -133,11 +135,12 @@ CDP_FUNCTION(cdp_revoke_link)  // cdp.revoke_link(link_id bigint, reason text) â
     for (size_t i = 0; i < person.links().size(); ++i)
         if (person.LinkId(i) != link_id) rest.push_back(person.links()[i]);
     const auto part = identity::Components(person.identifiers().size(), rest);
-    pg::Execute("UPDATE cdp.identity_link SET revoked_at = now(), revoked_by = $2, revoked_reason = $3 WHERE link_id = $1",
-                {pg::Int8(link_id), pg::Text(actor), pg::TextOrNull(reason)});
+    const int64 act = collect::NumberAct();
+    pg::Execute("UPDATE cdp.identity_link SET revoked_at = now(), revoked_by = $2, revoked_reason = $3, revoked_after_event_id = $4 WHERE link_id = $1",
+                {pg::Int8(link_id), pg::Text(actor), pg::TextOrNull(reason), pg::Int8(act)});
     const int a = part[person.PlaceOf(link.Int8(0, 1))], b = part[person.PlaceOf(link.Int8(0, 2))];
     if (a != b) {
-        KeepApart(person, part, b);
+        KeepApart(person, part, b, act);
         ComeApart(person, part, 0);
     }
     PG_RETURN_VOID();

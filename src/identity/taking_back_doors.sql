@@ -16,6 +16,24 @@ COMMENT ON FUNCTION cdp.revoke_link(bigint, text) IS
     'Takes back one link of cdp.identity_link, whatever made it: message, match or person. What hung together by it alone comes apart and is kept apart; the part with the strongest identifier keeps the profile_id. If other links hold it together, nobody changes.';
 REVOKE ALL ON FUNCTION cdp.revoke_link(bigint, text) FROM PUBLIC;
 
+CREATE FUNCTION cdp.living_profile(profile_id bigint) RETURNS bigint
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    living bigint;
+BEGIN
+    SELECT p.profile_id INTO living FROM cdp.profile p WHERE p.profile_id = living_profile.profile_id
+    UNION ALL SELECT a.profile_id FROM cdp.profile_alias a WHERE a.alias_id = living_profile.profile_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'profile % does not exist', living_profile.profile_id
+            USING ERRCODE = 'undefined_object', HINT = 'cdp.resolve(type, value) finds the profile of an identifier.';
+    END IF;
+    RETURN living;
+END $$;
+COMMENT ON FUNCTION cdp.living_profile(bigint) IS 'Internal: the profile that an id means now; raises if there is none.';
+REVOKE ALL ON FUNCTION cdp.living_profile(bigint) FROM PUBLIC;
+
 CREATE FUNCTION cdp.explain_identity(
         profile_id bigint, OUT link_id bigint, OUT type_a text, OUT value_a text, OUT type_b text, OUT value_b text, OUT cause text,
         OUT message_id text, OUT event_id bigint, OUT matcher text, OUT score double precision, OUT reason text, OUT actor text,
@@ -25,8 +43,7 @@ CREATE FUNCTION cdp.explain_identity(
     SET search_path = pg_catalog, pg_temp
     AS $$
     WITH own AS MATERIALIZED (
-        SELECT i.identifier_id FROM cdp.identifier i
-        WHERE i.profile_id = coalesce((SELECT p.profile_id FROM cdp.profile_alias p WHERE p.alias_id = explain_identity.profile_id), explain_identity.profile_id))
+        SELECT i.identifier_id FROM cdp.living_profile(explain_identity.profile_id) p (id) JOIN cdp.identifier i ON i.profile_id = p.id)
     SELECT l.link_id, a.type, a.value, b.type, b.value, l.cause, l.message_id, l.event_id, l.matcher, l.score, l.reason, l.actor,
            l.linked_at, l.revoked_at, l.revoked_by, l.revoked_reason
     FROM (SELECT l.* FROM own JOIN cdp.identity_link l ON l.identifier_a = own.identifier_id
@@ -35,7 +52,7 @@ CREATE FUNCTION cdp.explain_identity(
     ORDER BY l.link_id
 $$;
 COMMENT ON FUNCTION cdp.explain_identity(bigint) IS
-    'Every link of the profile''s identifiers, in the order in which they were made: which two identifiers (the stronger first), by which cause: message (message_id, event_id: the first that carried both), manual (actor, reason), match (matcher, score) or rule; when; and who took it back, if somebody did. Then one of the two may be somebody else''s by now. An id that was merged away is understood.';
+    'Every link of the profile''s identifiers, in the order in which they were made: which two identifiers (the stronger first), by which cause: message (message_id, event_id: the first that carried both), manual (actor, reason), match (matcher, score) or rule; when; and who took it back, if somebody did. Then one of the two may be somebody else''s by now. An id that was merged away is understood; an unknown one is an error.';
 REVOKE ALL ON FUNCTION cdp.explain_identity(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.explain_identity(bigint) TO cdp_pii;
 

@@ -160,7 +160,9 @@ bool inspect_expression(Node* node, ExpressionWalk* walk) {
             return var->varattno < 0 && Refuse(walk, node, "reads a system column");
         }
         case T_SubLink:
-            if (!walk->options.subqueries) return Refuse(walk, node, "has a subquery");
+            if (!walk->options.subqueries)
+                return Refuse(walk, node, "has a subquery",
+                              walk->options.clock == ConditionOptions::Clock::kRefused ? nullptr : "Give the segment a refresh interval; then it may have one.");
             walk->has_subquery = true;
             break;
         case T_Query: return InspectQuery(reinterpret_cast<Query*>(node), walk);

@@ -11,14 +11,13 @@ bool MayBlameDefinition(std::string_view sqlstate) {
     return true;
 }
 
-void NoteProblem(const char* table, const char* id_column, int64 id, const std::string& what, const Error& why) {
-    Execute(std::string("UPDATE ") + table + " SET problem = $2 WHERE " + id_column + " = $1", {Int8(id), Text(why.message)});
+void NoteProblem(const char* table, const char* id_column, int64 id, const std::string& what, const Standing& standing) {
+    Execute(std::string("UPDATE ") + table + " SET problem = $2, unreadable = $3 WHERE " + id_column + " = $1",
+            {Int8(id), Text(standing.failure->message), Bool(standing.unreadable)});
     const char* name = what.c_str();
-    const char* message = why.message.c_str();
-    Call([&] {
-        ereport(WARNING, (errmsg("%s stands still", name), errdetail("%s", message),
-                          errhint("Remove the cause, then call cdp.rebuild(true).")));
-    });
+    const char* message = standing.failure->message.c_str();
+    const char* hint = standing.unreadable ? "It is computed afresh once the cause is removed." : "Remove the cause, then call cdp.rebuild(true).";
+    Call([&] { ereport(WARNING, (errmsg("%s stands still", name), errdetail("%s", message), errhint("%s", hint))); });
 }
 
 }  // namespace cdp::pg

@@ -2,7 +2,8 @@
 //
 // A definition that fails, where it is read or on somebody's row, shall not stop the pipeline for everybody: what it
 // defines stands still. It stays as it was, its row says why in `problem`, and everything else goes on. It goes on
-// itself once it was computed afresh.
+// itself once it was computed afresh: where it could not be read (a right, a role, a function was missing), as soon as it
+// can be (pipeline/heal_pg); where it failed on somebody's row, when somebody says so.
 #pragma once
 
 #include <optional>
@@ -15,9 +16,17 @@ namespace cdp::pg {
 struct Standing {
     std::optional<Error> failure;  // why it fails now
     bool noted = false;            // whether its row says so already
+    bool unreadable = false;       // whether it fails, or failed when that was noted, where it is read
 
     bool Still() const { return failure || noted; }
     bool ToBeNoted() const { return failure && !noted; }
+    /// It could not be read, and now it can.
+    bool Healed() const { return noted && unreadable && !failure; }
+    /// Where the definition is read; nothing if it could be.
+    void ReadWith(std::optional<Error> why) {
+        failure = std::move(why);
+        unreadable = noted ? unreadable : failure.has_value();
+    }
 };
 
 /// Whether an error of this SQLSTATE is the fault of what somebody defined. Not those of circumstances: conflicts,
@@ -65,6 +74,6 @@ private:
 };
 
 /// Writes into the row of `table` whose `id_column` is `id` that `what` stands still, and warns of it.
-void NoteProblem(const char* table, const char* id_column, int64 id, const std::string& what, const Error& why);
+void NoteProblem(const char* table, const char* id_column, int64 id, const std::string& what, const Standing& standing);
 
 }  // namespace cdp::pg

@@ -24,19 +24,6 @@ namespace {
 
 constexpr LOCKMODE kLockMode = ShareUpdateExclusiveLock;
 
-/// Makes the people who are loaded nodes of the resolver.
-void AddPeople(profile::People& people, std::span<const identity::TypeRule> rules, identity::Resolver& resolver) {
-    std::vector<int64_t> counts(rules.size());
-    std::vector<int64> marked;
-    for (auto& [profile_id, person] : people.loaded()) {
-        for (size_t type = 0; type < rules.size(); ++type) counts[type] = person.state().IdentifierCount(rules[type].type_id);
-        people.SetNode(profile_id, resolver.AddProfile(profile_id, counts));
-        if (person.state().IdentifierCount(profile::kMarkedTypeId) != 0) marked.push_back(profile_id);
-    }
-    if (!marked.empty())
-        identity::ReadMarks(marked, [&](int64 profile_id, identity::Mark mark) { resolver.AddMark(people.NodeOf(profile_id), mark); });
-}
-
 /// What the batch knows of one accepted message.
 struct Accepted {
     size_t message;           // in the inbox batch
@@ -211,6 +198,18 @@ Oid InstalledExtension() {
 
 }  // namespace
 
+void AddPeople(profile::People& people, std::span<const identity::TypeRule> rules, identity::Resolver& resolver) {
+    std::vector<int64_t> counts(rules.size());
+    std::vector<int64> marked;
+    for (auto& [profile_id, person] : people.loaded()) {
+        for (size_t type = 0; type < rules.size(); ++type) counts[type] = person.state().IdentifierCount(rules[type].type_id);
+        people.SetNode(profile_id, resolver.AddProfile(profile_id, counts));
+        if (person.state().IdentifierCount(profile::kMarkedTypeId) != 0) marked.push_back(profile_id);
+    }
+    if (!marked.empty())
+        identity::ReadMarks(marked, [&](int64 profile_id, identity::Mark mark) { resolver.AddMark(people.NodeOf(profile_id), mark); });
+}
+
 void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone) {
     people.RecomputeSequences();
     definitions.segments->Evaluate(touched);
@@ -271,32 +270,6 @@ void RejectNext(collect::Progress* progress, const pg::Failure& why) {
         *progress = inbox.after();
         if (!inbox.Empty()) return;
     }
-}
-
-int64 MergeProfiles(int64 a, int64 b, const std::string& reason, const std::string& actor) {
-    Definitions& definitions = Current();
-    const auto limits = definitions.rules.limits();
-    identity::LiftSeparations(a, b);
-    profile::People people(*definitions.traits, pg::Now());
-    people.Want(a);
-    people.Want(b);
-    people.Load();
-    identity::Resolver resolver(limits, 0, identity::Ledger::NextProfileId());
-    AddPeople(people, limits, resolver);
-    identity::Ledger::LinkByHand(a, b, reason, actor);
-    resolver.Unite(people.NodeOf(a), people.NodeOf(b), 0);
-    people.Arrange(resolver);
-    people.CountIdentifiers(resolver, limits);
-    auto touched = people.Touched();
-
-    identity::BatchIdentifiers none(definitions.rules, 0);
-    const identity::StagedMerges merges(resolver, none);
-    identity::Ledger().Write(none, resolver, merges, reason.empty() ? "manual" : std::string_view(reason));
-    if (merges.any() && govern::ConsentsInUse()) govern::MergeConsents();
-    profile::WriteAccounts({}, {}, merges.any());
-    WritePeople(definitions, people, touched, merges.any());
-    NoteProblems(definitions);
-    return resolver.ProfileOf(people.NodeOf(a));
 }
 
 void Rotate() { collect::RotateInbox(); }

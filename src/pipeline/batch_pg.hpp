@@ -20,8 +20,8 @@ int64 ProcessBatch(collect::Progress* progress, int64 max_messages);
 /// Takes the single message behind `progress` and keeps it in cdp.rejected_message, with the failure that it caused.
 void RejectNext(collect::Progress* progress, const pg::Failure& why);
 
-/// Makes two profiles one, by hand; returns the survivor. Both must exist and differ. Needs the lock.
-int64 MergeProfiles(int64 a, int64 b, const std::string& reason, const std::string& actor);
+/// Makes the people who are loaded nodes of the resolver.
+void AddPeople(profile::People& people, std::span<const identity::TypeRule> rules, identity::Resolver& resolver);
 
 /// The stages behind identity: segments, profiles, memberships, destinations. `any_gone`: profiles end, they are the
 /// staged rows cdp_batch_merge.

@@ -59,7 +59,7 @@ bool RefreshSegment(int64 now) {
     if (failure) {
         pg::Execute("UPDATE cdp.segment SET refreshed_at = $2 WHERE segment_id = $1", {pg::Int8(segment_id), pg::Time(now)});
         if (pg::Query("SELECT FROM cdp.segment WHERE segment_id = $1 AND problem = $2", {pg::Int8(segment_id), pg::Text(failure->message)}).empty())
-            pg::NoteProblem("cdp.segment", "segment_id", segment_id, "segment \"" + name + "\"", *failure);
+            pg::NoteProblem("cdp.segment", "segment_id", segment_id, "segment \"" + name + "\"", pg::Standing{failure});
     } else {
         pg::Execute("UPDATE cdp.segment SET problem = NULL WHERE segment_id = $1 AND problem IS NOT NULL", {pg::Int8(segment_id)});
         Current().destinations.Refill(changed);

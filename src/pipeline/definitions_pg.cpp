@@ -50,7 +50,7 @@ int OrderTexts(std::string_view a, std::string_view b) {
     });
 }
 
-/// Somebody changed a function or a type (conditions call them), a role, or the table cdp.profile.
+/// Somebody changed a function or a type (conditions call them), a schema's rights, a role, or the table cdp.profile.
 void OnCatalogChange(Datum, int, uint32) { definitions.stale = true; }
 void OnTableChange(Datum, Oid relation) {
     if (!definitions.value || !OidIsValid(relation) || relation == definitions.value->traits->profile_table()) definitions.stale = true;
@@ -59,7 +59,7 @@ void OnTableChange(Datum, Oid relation) {
 void Listen() {
     if (listening) return;
     pg::Call([] {
-        for (const int cache : {PROCOID, TYPEOID, AUTHOID}) CacheRegisterSyscacheCallback(cache, OnCatalogChange, Datum(0));
+        for (const int cache : {PROCOID, TYPEOID, NAMESPACEOID, AUTHOID, AUTHMEMROLEMEM}) CacheRegisterSyscacheCallback(cache, OnCatalogChange, Datum(0));
         CacheRegisterRelcacheCallback(OnTableChange, Datum(0));
     });
     profile::text_order = OrderTexts;

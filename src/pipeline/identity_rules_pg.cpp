@@ -3,7 +3,6 @@
 #include <set>
 
 #include "collect/events_pg.hpp"
-#include "identity/separations_pg.hpp"
 #include "pg/probes.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/regroup_pg.hpp"
@@ -183,49 +182,49 @@ void WriteLinks(const Replay& replay, std::vector<Replay::Identifier>& identifie
         for (const int64 link_id : outdated) staged.Add({Int64GetDatum(link_id)});
         pg::Execute("UPDATE cdp.identity_link l SET revoked_at = now(), revoked_reason = 'identity rules' FROM cdp_outdated o WHERE l.link_id = o.link_id");
     }
-    const auto& fresh = replay.new_links();
+    const auto fresh = replay.NewLinks();
     if (fresh.empty()) return;
+    const int64 act = collect::NumberAct();
     int64 link_id = collect::TakeIds("cdp.identity_link_id_seq", static_cast<int64>(fresh.size()));
     pg::StagedRows staged("cdp_new_link", {{"link_id", INT8OID}, {"a", INT8OID}, {"b", INT8OID}, {"message_id", TEXTOID}, {"event_id", INT8OID},
-                                           {"linked_at", TIMESTAMPTZOID}}, pg::StagedRows::kMany);
+                                           {"linked_at", TIMESTAMPTZOID}, {"after_event_id", INT8OID}}, pg::StagedRows::kMany);
     for (const auto& link : fresh) {
         const bool by_rule = link.event_id == 0;
         const Datum message_id = by_rule ? Datum(0) : pg::TextDatum(link.message_id);
         const Datum values[] = {Int64GetDatum(link_id++), Int64GetDatum(identifiers[link.a].identifier_id), Int64GetDatum(identifiers[link.b].identifier_id),
-                                message_id, Int64GetDatum(link.event_id), TimestampTzGetDatum(by_rule ? GetCurrentTransactionStartTimestamp() : link.at)};
-        const bool nulls[] = {false, false, false, by_rule, by_rule, false};
+                                message_id, Int64GetDatum(link.event_id), TimestampTzGetDatum(by_rule ? GetCurrentTransactionStartTimestamp() : link.at),
+                                Int64GetDatum(act)};
+        const bool nulls[] = {false, false, false, by_rule, by_rule, false, !by_rule};
         staged.Add(values, nulls);
         if (!by_rule) pfree(DatumGetPointer(message_id));
     }
-    pg::Execute("INSERT INTO cdp.identity_link (link_id, identifier_a, identifier_b, cause, message_id, event_id, linked_at, reason)"
-                " SELECT link_id, a, b, CASE WHEN event_id IS NULL THEN 'rule' ELSE 'message' END, message_id, event_id, linked_at,"
+    pg::Execute("INSERT INTO cdp.identity_link (link_id, identifier_a, identifier_b, cause, message_id, event_id, linked_at, after_event_id, reason)"
+                " SELECT link_id, a, b, CASE WHEN event_id IS NULL THEN 'rule' ELSE 'message' END, message_id, event_id, linked_at, after_event_id,"
                 " CASE WHEN event_id IS NULL THEN 'the same value, as the type is normalised now' END FROM cdp_new_link");
 }
 
-/// What somebody's revoked link joined, and nothing else keeps apart when rules do not join it any more, is kept apart.
-void KeepRevokedApart(Replay& replay, const Outcome& outcome) {
-    std::unordered_map<int, size_t> group_of;
-    for (size_t g = 0; g < outcome.groups.size(); ++g)
-        for (const int member : outcome.groups[g].members) group_of[member] = g;
-    const auto& identifiers = replay.identifiers();
-    std::set<std::pair<size_t, size_t>> done;
-    for (const auto& [a, b] : replay.RevokedPairs()) {
-        const auto one = group_of.find(a), other = group_of.find(b);
-        if (one == group_of.end() || other == group_of.end() || one->second == other->second) continue;
-        if (!done.insert(std::minmax(one->second, other->second)).second) continue;
-        std::map<int64, int64> sides;
-        for (const int member : outcome.groups[one->second].members)
-            for (const auto& mark : replay.MarksOf(member)) sides[mark.separation] = mark.part;
-        bool separated = false;
-        std::vector<identity::Parted> parted;
-        for (const int member : outcome.groups[one->second].members) parted.push_back({identifiers[member].identifier_id, 0});
-        for (const int member : outcome.groups[other->second].members) {
-            parted.push_back({identifiers[member].identifier_id, 1});
-            for (const auto& mark : replay.MarksOf(member))
-                separated |= sides.contains(mark.separation) && sides[mark.separation] != mark.part;
-        }
-        if (!separated) identity::Separate(parted);
+/// Separations as they would be: those that these rules need in addition, and who is on a side since people were joined
+/// across one.
+void WriteSeparations(const Replay& replay, const std::vector<Replay::Identifier>& identifiers) {
+    std::map<int64, int64> number;  // of parts that are new
+    const auto part_of = [&](const Replay::Side& side) {
+        if (side.part >= 0) return side.part;
+        const auto [known, is_new] = number.try_emplace(side.part, 0);
+        if (is_new) known->second = collect::TakeIds("cdp.identity_separation_id_seq", 1);
+        return known->second;
+    };
+    pg::StagedRows staged("cdp_side", {{"identifier_id", INT8OID}, {"separation_id", INT8OID}, {"part", INT8OID}, {"first_part", INT8OID}, {"act", INT8OID}});
+    for (const auto& side : replay.ChangedSides())
+        staged.Add({Int64GetDatum(identifiers[side.identifier].identifier_id), Int64GetDatum(side.separation), Int64GetDatum(part_of(side)), Int64GetDatum(0), Int64GetDatum(0)});
+    for (const auto& separation : replay.NewSeparations()) {
+        const int64 id = collect::TakeIds("cdp.identity_separation_id_seq", 1);
+        for (size_t i = 0; i < separation.first.size(); ++i)
+            staged.Add({Int64GetDatum(identifiers[separation.first[i].identifier].identifier_id), Int64GetDatum(id), Int64GetDatum(part_of(separation.now[i])),
+                        Int64GetDatum(separation.first[i].part), Int64GetDatum(separation.act)});
     }
+    if (staged.size() > 0)
+        pg::Execute("INSERT INTO cdp.identity_separation (identifier_id, separation_id, part, first_part, after_event_id) SELECT * FROM cdp_side"
+                    " ON CONFLICT (identifier_id, separation_id) DO UPDATE SET part = excluded.part");
 }
 
 /// Makes people what the outcome says. Fills in the ids of those who are new.
@@ -244,6 +243,13 @@ void ApplyOutcome(Replay& replay, Outcome& outcome) {
             if (identifier.profile_id != group.profile_id) regrouping.moves.push_back({identifier.identifier_id, group.profile_id});
         }
     }
+    // Their states say that somebody is kept apart from them.
+    std::set<int64> concerned(regrouping.staying.begin(), regrouping.staying.end()), others;
+    for (const auto& [profile_id, parts] : outcome.parts) concerned.insert(profile_id);
+    for (const auto& separation : replay.NewSeparations())
+        for (const auto& side : separation.first)
+            if (const int64 profile_id = replay.identifiers()[side.identifier].profile_id; profile_id != 0 && !concerned.contains(profile_id)) others.insert(profile_id);
+    regrouping.staying.insert(regrouping.staying.end(), others.begin(), others.end());
     std::sort(regrouping.staying.begin(), regrouping.staying.end());
     std::sort(regrouping.moves.begin(), regrouping.moves.end(), [](const auto& a, const auto& b) { return a.identifier_id < b.identifier_id; });
     {
@@ -257,7 +263,6 @@ void ApplyOutcome(Replay& replay, Outcome& outcome) {
                         " (SELECT min(i.identifier_id) FROM cdp.identifier i WHERE i.profile_id = e.alias_id) FROM cdp_ended e");
     }
     pipeline::Regroup(pipeline::Current(), regrouping);
-    identity::LiftWithinProfiles();
 }
 
 std::vector<std::string> TypeNames(const identity::Rules& rules) {
@@ -304,7 +309,7 @@ CDP_FUNCTION(cdp_apply_identity_rules)  // cdp.apply_identity_rules() → TABLE(
     WriteIdentifiers(replay, TypeNames(rules));
     WriteLinks(replay, replay.identifiers());
     Outcome outcome = Compare(replay);
-    KeepRevokedApart(replay, outcome);
+    WriteSeparations(replay, replay.identifiers());
     ApplyOutcome(replay, outcome);
     Report(outcome, result);
     return result.Done();

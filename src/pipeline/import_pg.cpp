@@ -21,6 +21,12 @@ struct Row {
     bool kept = false;
 };
 
+/// A row that is left out.
+struct Refused {
+    std::optional<std::string> values[4];
+    std::string why;
+};
+
 class Import {
 public:
     explicit Import(pipeline::Definitions& definitions) : definitions_(definitions), identifiers_(definitions.rules, 0) {}
@@ -34,7 +40,9 @@ public:
 
     size_t rows() const { return rows_.size(); }
     int64 links() const { return links_; }
-    size_t left_out() const { return left_out_; }
+    size_t left_out() const { return refused_.size(); }
+    /// Keeps what was left out, for whoever wants to know which.
+    void WriteRefused(const std::string& relation) const;
 
 private:
     int TypeOf(std::string_view name);
@@ -52,13 +60,14 @@ private:
     std::string last_type_;
     int last_type_place_ = -1;
     int64 links_ = 0;
-    size_t left_out_ = 0;
+    std::vector<Refused> refused_;          // in their order, those that identify nobody first
 };
 
 int Import::TypeOf(std::string_view name) {
     if (last_type_place_ >= 0 && name == last_type_) return last_type_place_;
     const int type = definitions_.rules.TypeNamed(name);
-    if (type < 0) throw Error(sqlstate::undefined_object, "identifier type \"" + std::string(name) + "\" does not exist");
+    if (type < 0) throw Error(sqlstate::undefined_object, "identifier type \"" + std::string(name) + "\" does not exist")
+                       .Hint("cdp.identifier_type lists them; cdp.create_identifier_type declares others.");
     last_type_ = name;
     return last_type_place_ = type;
 }
@@ -76,6 +85,11 @@ void Import::Read(const std::string& relation) {
             };
             const int a = take(0);
             rows_.push_back({a, take(2)});
+            if (rows_.back().a >= 0 && rows_.back().b >= 0) continue;
+            Refused& refused = refused_.emplace_back();
+            for (int k = 0; k < 4; ++k)
+                if (!nulls[k]) refused.values[k] = pg::Bytes(values[k]);
+            refused.why = std::string(rows_.back().a >= 0 ? "the second" : "the first") + " identifies nobody";
         }
     }
 }
@@ -114,15 +128,16 @@ void Import::Join() {
     for (size_t i = 0; i < rows_.size(); ++i) {
         if ((i & 4095) == 0) poll_stop();
         Row& row = rows_[i];
-        if (row.a < 0 || row.b < 0 || row.a == row.b) {
-            left_out_ += row.a != row.b;
-            continue;
-        }
+        if (row.a < 0 || row.b < 0 || row.a == row.b) continue;
         identity::Candidate pair[] = {{row.a, entries[row.a].type, entries[row.a].value}, {row.b, entries[row.b].type, entries[row.b].value}};
         if (resolver_->Stronger(pair[1], pair[0])) std::swap(row.a, row.b);
         const auto joined = resolver_->Join(i, pair);
         row.kept = joined.kept == 2;
-        left_out_ += !row.kept;
+        if (row.kept) continue;
+        const auto& types = definitions_.rules.types();
+        refused_.push_back({{types[entries[row.a].type].name, std::string(entries[row.a].value), types[entries[row.b].type].name, std::string(entries[row.b].value)},
+                            joined.limit_type >= 0 ? "a profile would have too many of type " + types[joined.limit_type].name
+                                                   : "separation " + std::to_string(joined.separation)});
     }
 }
 
@@ -193,7 +208,7 @@ void Import::WriteLinks(const std::optional<std::string>& reason, const std::str
     if (links.empty()) return;
     int64 link_id = collect::TakeIds("cdp.identity_link_id_seq", links_);
     const Datum cause = pg::TextDatum("manual"), why = reason ? pg::TextDatum(*reason) : Datum(0), who = pg::TextDatum(actor);
-    const Datum after = *pg::Query("SELECT last_value FROM cdp.event_id_seq").Get(0, 1);
+    const Datum after = Int64GetDatum(collect::NumberAct());
     for (size_t begin = 0; begin < links.size(); begin += kRowsAWrite) {
         pg::TableWriter writer("cdp.identity_link", {"link_id", "identifier_a", "identifier_b", "cause", "reason", "actor", "linked_at", "after_event_id"});
         for (size_t i = begin; i < std::min(links.size(), begin + kRowsAWrite); ++i) {
@@ -254,6 +269,25 @@ void Import::Write(const std::optional<std::string>& reason, const std::string& 
     WritePeople();
 }
 
+void Import::WriteRefused(const std::string& relation) const {
+    if (refused_.empty()) return;
+    pg::StagedRows staged("cdp_left_out", {{"type_a", TEXTOID}, {"value_a", TEXTOID}, {"type_b", TEXTOID}, {"value_b", TEXTOID}, {"why", TEXTOID}}, pg::StagedRows::kMany);
+    pg::Scratch memory;
+    for (const Refused& row : refused_) {
+        const pg::Scratch::Use use(memory);
+        Datum values[5] = {};
+        bool nulls[5] = {};
+        for (int k = 0; k < 4; ++k) {
+            nulls[k] = !row.values[k];
+            if (!nulls[k]) values[k] = pg::TextDatum(*row.values[k]);
+        }
+        values[4] = pg::TextDatum(row.why);
+        staged.Add(values, nulls);
+        memory.Reset();
+    }
+    pg::Execute("INSERT INTO cdp.refused_link (type_a, value_a, type_b, value_b, why, relation) SELECT l.*, $1 FROM cdp_left_out l", {pg::Text(relation)});
+}
+
 void CheckColumns(Oid id, const std::string& relation) {
     const auto rows = pg::Query(
         "SELECT count(a.attname) FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
@@ -286,11 +320,13 @@ CDP_FUNCTION(cdp_import_links)  // cdp.import_links(relation regclass, reason te
     import.Join();
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
     import.Write(reason, actor);
+    import.WriteRefused(relation);
     const auto rows = static_cast<unsigned long long>(import.rows()), left_out = static_cast<unsigned long long>(import.left_out());
     const double seconds = took.count();
     pg::Call([&] {
         ereport(NOTICE, (errmsg("%llu rows stitched in %.1f s, %llu of them left out", rows, seconds, left_out),
-                         errdetail("Left out is what would break a limit or a separation, and what identifies nobody.")));
+                         errdetail("Left out is what would break a limit or a separation, and what identifies nobody."),
+                         left_out > 0 ? errhint("They are in cdp.refused_link.") : 0));
     });
     PG_RETURN_INT64(import.links());
 }

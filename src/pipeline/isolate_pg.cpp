@@ -3,7 +3,7 @@
 
 #include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
-#include "pipeline/definitions_pg.hpp"
+#include "pipeline/heal_pg.hpp"
 #include "pipeline/isolation.hpp"
 #include "pipeline/wake_pg.hpp"
 
@@ -72,7 +72,7 @@ int64 Processing::Next(int64 max_messages) {
     const pg::LatestSnapshot snapshot;
     for (;;) {
         const int64 size = std::min(max_messages, isolation.Size());
-        Current();  // a definition that cannot be read is no message's fault
+        Heal();  // a definition that cannot be read is no message's fault
         pg::Failure failure;
         try {
             const int64 taken = TakeWhole(size);

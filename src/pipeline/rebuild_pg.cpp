@@ -26,7 +26,10 @@ const segment::Tables kFresh{"cdp_fresh_profile", "cdp_fresh_member", "cdp_fresh
 /// Lets what stands still be tried again, where its definition can be read.
 template <class T>
 void TryAgain(std::vector<T>& defined) {
-    for (T& one : defined) one.standing.noted = false;
+    for (T& one : defined) {
+        one.standing.noted = false;
+        one.standing.unreadable = one.standing.failure.has_value();
+    }
 }
 
 template <class T>

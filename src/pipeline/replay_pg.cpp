@@ -1,6 +1,8 @@
 // pipeline/replay_pg.cpp: see replay_pg.hpp.
 #include "pipeline/replay_pg.hpp"
 
+#include <unordered_set>
+
 #include "profile/traits_pg.hpp"
 
 namespace cdp::pipeline {
@@ -57,45 +59,51 @@ void Replay::LoadIdentifiers() {
             if (normal && *normal == value)
                 index_.emplace(KeyOf(type, value), place);
             else if (normal)
-                renamed_.emplace_back(place, std::move(*normal));
+                renamed_.emplace(place, std::move(*normal));
         }
     }
     known_ = identifiers_.size();
 }
 
 void Replay::LoadLinks() {
-    pg::Cursor cursor("SELECT link_id, identifier_a, identifier_b, cause IN ('message', 'rule'), revoked_at IS NOT NULL, revoked_by IS NOT NULL,"
-                      " coalesce(event_id, after_event_id, 0) FROM cdp.identity_link ORDER BY link_id");
-    int64 before = 0;
+    enum { kId = 1, kA, kB, kCause, kIsRevoked, kByPerson, kAt, kRevokedAt };
+    pg::Cursor cursor("SELECT link_id, identifier_a, identifier_b, cause, revoked_at IS NOT NULL, revoked_by IS NOT NULL, after_event_id, revoked_after_event_id"
+                      " FROM cdp.identity_link ORDER BY link_id");
     for (pg::Rows rows; !(rows = cursor.Fetch(kRowsAFetch)).empty();) {
         poll_stop();
         for (uint64 i = 0; i < rows.size(); ++i) {
-            const int a = PlaceOf(rows.Int8(i, 2)), b = PlaceOf(rows.Int8(i, 3));
+            const int a = PlaceOf(rows.Int8(i, kA)), b = PlaceOf(rows.Int8(i, kB));
             if (a < 0 || b < 0) continue;
-            before = std::max(before, rows.Int8(i, 7));
-            const bool made_by_rules = rows.Bool(i, 4), revoked = rows.Bool(i, 5);
-            if (revoked && made_by_rules && rows.Bool(i, 6)) pairs_[Pair(a, b)] |= kRevoked;
-            if (revoked) continue;
-            if (made_by_rules) {
+            const std::string cause = rows.Text(i, kCause);
+            const bool by_message = cause == "message", by_rule = cause == "rule", revoked = rows.Bool(i, kIsRevoked);
+            const bool taken_back = revoked && rows.Bool(i, kByPerson), by_hand = !by_message && !by_rule;
+            if (!by_hand && !revoked) {
                 pairs_[Pair(a, b)] |= kInForce;
-                held_.push_back({rows.Int8(i, 1), Pair(a, b)});
-            } else {
-                by_hand_.push_back({a, b, before});
+                held_.push_back({rows.Int8(i, kId), Pair(a, b)});
             }
+            const auto at = rows.Get(i, kAt);
+            if (by_hand && (!revoked || taken_back)) by_hand_.push_back({a, b, rows.Int8(i, kAt)});
+            if (by_rule) acts_.push_back({Act::kLinkByRule, false, a, b, rows.Int8(i, kAt), 0, 0});
+            if (by_message && at) {
+                acts_.push_back({Act::kLinkWithout, false, a, b, DatumGetInt64(*at), 0, 0});
+                carried_[Pair(a, b)];
+            }
+            if (taken_back) acts_.push_back({Act::kRevoke, by_hand, a, b, rows.Int8(i, kRevokedAt), 0, 0});
+            taken_back_ = taken_back_ || taken_back;
         }
     }
-    std::stable_sort(by_hand_.begin(), by_hand_.end(), [](const ByHand& x, const ByHand& y) { return x.after_event_id < y.after_event_id; });
 }
 
-void Replay::LoadMarks() {
-    pg::Cursor cursor("SELECT identifier_id, separation_id, part FROM cdp.identity_separation");
+void Replay::LoadSeparations() {
+    pg::Cursor cursor("SELECT identifier_id, separation_id, part, first_part, after_event_id FROM cdp.identity_separation ORDER BY separation_id, identifier_id");
     for (pg::Rows rows; !(rows = cursor.Fetch(kRowsAFetch)).empty();)
-        for (uint64 i = 0; i < rows.size(); ++i)
-            if (const int place = PlaceOf(rows.Int8(i, 1)); place >= 0) marks_[place].push_back({rows.Int8(i, 2), rows.Int8(i, 3)});
-    for (const auto& [place, marks] : marks_) {
-        const int node = NodeOf(place);
-        for (const auto& mark : marks) resolver_->AddMark(node, mark);
-    }
+        for (uint64 i = 0; i < rows.size(); ++i) {
+            const int place = PlaceOf(rows.Int8(i, 1));
+            if (place < 0) continue;
+            sides_.push_back({place, rows.Int8(i, 2), rows.Int8(i, 3)});
+            acts_.push_back({Act::kSeparate, false, place, place, rows.Int8(i, 5), rows.Int8(i, 2), rows.Int8(i, 4)});
+            taken_back_ = true;
+        }
 }
 
 int Replay::NodeOf(int identifier) {
@@ -107,13 +115,6 @@ int Replay::NodeOf(int identifier) {
     return node;
 }
 
-void Replay::UniteByHand(int64 before_event_id) {
-    for (; next_by_hand_ < by_hand_.size() && by_hand_[next_by_hand_].after_event_id < before_event_id; ++next_by_hand_) {
-        const int a = NodeOf(by_hand_[next_by_hand_].a);
-        resolver_->Unite(a, NodeOf(by_hand_[next_by_hand_].b), 0);
-    }
-}
-
 void Replay::See(int identifier, int64 at) {
     identifiers_[identifier].first = std::min(identifiers_[identifier].first, at);
     identifiers_[identifier].last = std::max(identifiers_[identifier].last, at);
@@ -121,25 +122,11 @@ void Replay::See(int identifier, int64 at) {
 
 void Replay::Confirm(int a, int b, int64 event_id, int64 at, std::string_view message_id) {
     int& flags = pairs_[Pair(a, b)];
-    if ((flags & (kInForce | kConfirmed)) == 0) new_links_.push_back({a, b, event_id, at, std::string(message_id)});
+    // Whose link was taken back may be one person by others' doing; no message links them again.
+    if ((flags & (kRevoked | kConfirmed)) != 0) return;
+    if ((flags & kInForce) == 0) new_links_.push_back({a, b, event_id, at, std::string(message_id)});
     flags |= kConfirmed;
-}
-
-void Replay::JoinWithoutStrongest(std::span<Candidate> left, const collect::InboxMessage& message, int64 event_id) {
-    std::sort(left.begin(), left.end(), [&](const Candidate& a, const Candidate& b) { return resolver_->Stronger(a, b); });
-    while (left.size() > 1) {
-        const int strongest = left.front().identifier;
-        const auto end = std::stable_partition(left.begin() + 1, left.end(), [&](const Candidate& c) {
-            const auto pair = pairs_.find(Pair(strongest, c.identifier));
-            return pair != pairs_.end() && (pair->second & (kInForce | kRevoked)) == kInForce;
-        });
-        const auto together = left.first(static_cast<size_t>(end - left.begin()));
-        left = left.subspan(together.size());
-        if (together.size() == 1) continue;
-        const auto joined = resolver_->Join(0, together);
-        for (const Candidate& candidate : together.first(static_cast<size_t>(joined.kept)).subspan(1))
-            Confirm(strongest, candidate.identifier, event_id, message.occurred_at, message.message_id);
-    }
+    if (taken_back_) AddLink(a, b, false);
 }
 
 void Replay::TakeEvent(const collect::InboxMessage& message, int64 event_id, int64 identifier_id, std::span<const int64> linked_ids,
@@ -147,22 +134,16 @@ void Replay::TakeEvent(const collect::InboxMessage& message, int64 event_id, int
     const int own = PlaceOf(identifier_id);
     std::vector<int> linked;
     if (!candidates.empty()) {
-        // Whom a link to the strongest was taken back from is not joined by this message.
-        const int strongest = std::min_element(candidates.begin(), candidates.end(), [&](const Candidate& a, const Candidate& b) {
-                                  return resolver_->Stronger(a, b);
-                              })->identifier;
-        const auto apart = std::stable_partition(candidates.begin(), candidates.end(), [&](const Candidate& c) {
-            const auto pair = c.identifier == strongest ? pairs_.end() : pairs_.find(Pair(strongest, c.identifier));
-            return pair == pairs_.end() || (pair->second & kRevoked) == 0;
-        });
-        const std::span together(candidates.begin(), apart);
-        const auto joined = resolver_->Join(0, together);
-        for (const Candidate& candidate : together.first(static_cast<size_t>(joined.kept))) {
-            if (candidate.identifier != strongest) Confirm(strongest, candidate.identifier, event_id, message.occurred_at, message.message_id);
-            linked.push_back(candidate.identifier);
-        }
-        for (auto candidate = apart; candidate != candidates.end(); ++candidate) linked.push_back(candidate->identifier);
-        JoinWithoutStrongest({apart, candidates.end()}, message, event_id);
+        const auto joined = resolver_->Join(0, candidates);
+        const auto kept = std::span(candidates).first(static_cast<size_t>(joined.kept));
+        for (const Candidate& candidate : kept) linked.push_back(candidate.identifier);
+        for (const Candidate& candidate : kept.subspan(1))
+            Confirm(kept.front().identifier, candidate.identifier, event_id, message.occurred_at, message.message_id);
+        if (!carried_.empty())
+            for (size_t i = 0; i < kept.size(); ++i)
+                for (size_t k = i + 1; k < kept.size(); ++k)
+                    if (const auto pair = carried_.find(Pair(kept[i].identifier, kept[k].identifier)); pair != carried_.end() && pair->second.event_id == 0)
+                        pair->second = {event_id, message.occurred_at, std::string(message.message_id)};
         std::erase(linked, own);
     }
     // What the message was found to carry before stays seen, whether it is joined now or not.
@@ -215,7 +196,7 @@ void Replay::Take(const pg::Rows& rows, const std::function<void(const Relinked&
     for (const auto& entry : extracted.entries()) place.push_back(Intern(entry.type, entry.value));
     std::vector<Candidate> own;
     for (uint64 i = 0; i < rows.size(); ++i) {
-        UniteByHand(rows.Int8(i, kId));
+        ActUntil(rows.Int8(i, kId));
         own.clear();
         for (size_t k = begin[i]; k < begin[i + 1]; ++k) {
             const int identifier = place[candidates[k].identifier];
@@ -229,7 +210,9 @@ void Replay::Run(const std::function<void(const Relinked&)>& relinked) {
     LoadIdentifiers();
     resolver_.emplace(rules_.limits(), known_, 1);
     LoadLinks();
-    LoadMarks();
+    LoadSeparations();
+    std::stable_sort(by_hand_.begin(), by_hand_.end(), [](const ByHand& x, const ByHand& y) { return x.at < y.at; });
+    std::stable_sort(acts_.begin(), acts_.end(), [](const Act& x, const Act& y) { return std::tie(x.at, x.what) < std::tie(y.at, y.what); });
     pg::Scratch memory;
     pg::Cursor cursor("SELECT event_id, message_id, type, user_id, anonymous_id, previous_id, properties, traits, context, occurred_at,"
                       " identifier_id, linked_ids FROM cdp.event ORDER BY event_id");
@@ -241,15 +224,11 @@ void Replay::Run(const std::function<void(const Relinked&)>& relinked) {
         }
         memory.Reset();
     }
-    UniteByHand(PG_INT64_MAX);
+    ActUntil(PG_INT64_MAX);
     // Who is known by a value that is written otherwise now is who is known by that.
     for (const auto& [place, normal] : renamed_) {
         const auto now = index_.find(KeyOf(identifiers_[place].type, normal));
-        if (now == index_.end() || !identifiers_[now->second].Exists()) continue;
-        if (const auto pair = pairs_.find(Pair(place, now->second)); pair != pairs_.end() && (pair->second & kRevoked) != 0) continue;
-        const int node = NodeOf(place);
-        resolver_->Unite(node, NodeOf(now->second), 0);
-        Confirm(now->second, place, 0, 0, {});
+        if (now != index_.end()) LinkByRule(now->second, place);
     }
 }
 
@@ -277,17 +256,13 @@ std::vector<int64> Replay::OutdatedLinks() const {
     return outdated;
 }
 
-std::vector<std::pair<int, int>> Replay::RevokedPairs() const {
-    std::vector<std::pair<int, int>> revoked;
-    for (const auto& [pair, flags] : pairs_)
-        if ((flags & kRevoked) != 0) revoked.emplace_back(static_cast<int>(pair >> 32), static_cast<int>(pair & 0xffffffff));
-    std::sort(revoked.begin(), revoked.end());
-    return revoked;
-}
-
-std::span<const identity::Mark> Replay::MarksOf(int identifier) const {
-    const auto marks = marks_.find(identifier);
-    return marks == marks_.end() ? std::span<const identity::Mark>() : marks->second;
+std::vector<Replay::NewLink> Replay::NewLinks() const {
+    std::vector<NewLink> links;
+    std::unordered_set<uint64_t> done;
+    for (auto link = new_links_.rbegin(); link != new_links_.rend(); ++link)
+        if (const uint64_t pair = Pair(link->a, link->b); (pairs_.at(pair) & kConfirmed) != 0 && done.insert(pair).second) links.push_back(*link);
+    std::reverse(links.begin(), links.end());
+    return links;
 }
 
 int Replay::PriorityOf(int identifier) const {

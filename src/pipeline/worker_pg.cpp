@@ -327,7 +327,6 @@ int64 Worker::Batch() {
     Processing processing;
     const int64 taken = processing.Next(pg::batch_size);
     processing.Store();
-    const pg::ActAs owner(pg::ExtensionOwner());
     const pg::LatestSnapshot snapshot;
     next_due_ = NextDue();
     return taken;

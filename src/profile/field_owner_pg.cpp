@@ -23,7 +23,7 @@ void FollowColumn(int column) {
         segment::Fill(*definitions.segments, segment, *definitions.traits, false, "alter");
         segment::FillDependents(*definitions.segments, *definitions.traits, segment.name, "alter");
     }
-    pg::Query("SELECT FROM cdp.destination_difference(true)");
+    pipeline::Current().destinations.Refill({}, true);
     pipeline::TouchConfiguration();
 }
 

@@ -93,8 +93,9 @@ std::string Counting(const Trait& trait) {
 }
 
 void ForEachState(const Traits& traits, int index, const std::string& identifiers, int64 clock,
-                  const std::function<void(int64, TraitState&)>& person) {
+                  const std::function<void(int64, TraitState&)>& person, bool nothing_too) {
     const Trait& trait = traits.all()[static_cast<size_t>(index)];
+    if (trait.standing.failure) throw *trait.standing.failure;
     ForEachPersonsEvents(identifiers, Counting(trait), ColumnsOf(trait), [&](int64 profile_id, std::span<const EventRow> events) {
         Person somebody(traits, profile_id, clock);
         const FilterResults filters(traits, events, index);
@@ -105,7 +106,7 @@ void ForEachState(const Traits& traits, int index, const std::string& identifier
         if (trait.sequence) std::get<SequenceState>(state).Bound(*trait.sequence);
         Writer bytes;
         Write(bytes, state);
-        if (!bytes.bytes().empty()) person(profile_id, state);
+        if (nothing_too || !bytes.bytes().empty()) person(profile_id, state);
     });
 }
 
@@ -123,9 +124,8 @@ void ForEachCountingEvents(const Traits& traits, int index, int64 profile_id, in
     });
 }
 
-int64 FillTrait(const Traits& traits, int trait_id, int64 clock) {
+void FillTrait(const Traits& traits, int trait_id, int64 clock, bool is_new) {
     const int index = static_cast<int>(traits.Find(trait_id) - traits.all().data());
-    int64 filled = 0;
     std::vector<std::pair<int64, TraitState>> states;
     pg::Scratch memory;
     const auto write = [&] {
@@ -135,16 +135,14 @@ int64 FillTrait(const Traits& traits, int trait_id, int64 clock) {
         people.Load();
         for (size_t i = 0; i < states.size(); ++i) people.loaded()[i].second.SetTrait(index, std::move(states[i].second));
         people.WriteLoaded();
-        filled += static_cast<int64>(states.size());
         states.clear();
         memory.Reset();
     };
     ForEachState(traits, index, "cdp.identifier", clock, [&](int64 profile_id, TraitState& state) {
         states.emplace_back(profile_id, std::move(state));
         if (states.size() == kPeopleAWrite) write();
-    });
+    }, !is_new);
     if (!states.empty()) write();
-    return filled;
 }
 
 void ReadSequences(const Traits& traits, std::span<Person* const> people) {

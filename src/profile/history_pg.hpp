@@ -19,16 +19,17 @@ inline EventColumns AllColumns() { return EventColumns().set(); }
 void ForEachPersonsEvents(const std::string& identifiers, const std::string& condition, const EventColumns& columns,
                           const std::function<void(int64 profile_id, std::span<const EventRow> events)>& person);
 
-/// What a computed trait or an activity remembers at `clock` of everybody who has anything, from their events.
+/// What a computed trait or an activity remembers at `clock` of everybody who has anything, from their events; with
+/// `nothing_too`, of all who have events that might count.
 void ForEachState(const Traits& traits, int trait, const std::string& identifiers, int64 clock,
-                  const std::function<void(int64 profile_id, TraitState& state)>& person);
+                  const std::function<void(int64 profile_id, TraitState& state)>& person, bool nothing_too = false);
 
 /// The events of one person that count for an activity at `clock`, by occurred_at; no call if there are none.
 void ForEachCountingEvents(const Traits& traits, int trait, int64 profile_id, int64 clock,
                            const std::function<void(std::span<const EventRow> events)>& counting);
 
-/// Fills a new trait for everybody from history. Returns how many people have a value.
-int64 FillTrait(const Traits& traits, int trait_id, int64 clock);
+/// Fills a trait for everybody from history. `is_new`: nobody has a value yet. Throws what its filter raises.
+void FillTrait(const Traits& traits, int trait_id, int64 clock, bool is_new = true);
 
 /// Fills the sequences of these people afresh from their events.
 void ReadSequences(const Traits& traits, std::span<Person* const> people);

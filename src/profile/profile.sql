@@ -31,10 +31,12 @@ CREATE TABLE cdp.trait (
     owner        name NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
     personal     boolean,
-    problem      text
+    problem      text,
+    unreadable   boolean NOT NULL DEFAULT false
 );
 COMMENT ON COLUMN cdp.trait.problem IS
-    'Why the trait stands still: its filter failed, and no event counts for it since. NULL: it is kept. cdp.rebuild(true) computes it afresh.';
+    'Why the trait stands still: its filter failed, and no event counts for it since. NULL: it is kept. If the filter could not be read (unreadable), the trait is computed afresh as soon as it can be; otherwise by cdp.rebuild(true).';
+COMMENT ON COLUMN cdp.trait.unreadable IS 'Whether the problem was in reading the filter, not in applying it to some event.';
 COMMENT ON COLUMN cdp.trait.personal IS
     'Whether it is personal data; NULL: its name and path decide. Set it with cdp.set_personal.';
 COMMENT ON TABLE cdp.trait IS
@@ -49,14 +51,15 @@ CREATE TABLE cdp.activity (
     same     text,
     owner    name,
     filled   boolean NOT NULL DEFAULT false,
-    problem  text
+    problem  text,
+    unreadable boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE cdp.activity IS
     'What segments ask of people''s events (cdp.did and its like), each kept once in every profile''s state, whichever segments ask for it.';
 COMMENT ON COLUMN cdp.activity.within IS 'A window; of a sequence the longest time from the first event to the last.';
 COMMENT ON COLUMN cdp.activity.owner IS 'With whose rights the filter runs.';
 COMMENT ON COLUMN cdp.activity.problem IS
-    'Why it stands still: its filter failed, and so do the segments that ask for it. cdp.rebuild(true) computes it afresh.';
+    'Why it stands still: its filter failed, and so do the segments that ask for it. If the filter could not be read (unreadable), all are computed afresh as soon as it can be; otherwise by cdp.rebuild(true).';
 
 CREATE TABLE cdp.timer (
     due_at     timestamptz NOT NULL,

@@ -18,7 +18,7 @@ CREATE FUNCTION cdp.create_computed_trait(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_create_computed_trait';
 COMMENT ON FUNCTION cdp.create_computed_trait(text, text, text, text, text, interval, regtype) IS
-    'Makes an aggregate over a person''s events a column of cdp.profile, filled from history: count, sum, avg, min, max, first, last, distinct_count, most_frequent or unique_list, of the events named event (NULL: all), of a property (a.b for nested ones), of those only that meet filter, an SQL condition over the columns of cdp.event. Numbers are numeric, counts bigint; first, last and most_frequent are text or of the given type.';
+    'Makes an aggregate over a person''s events a column of cdp.profile, filled from history: count, sum, avg, min, max, first, last, distinct_count, most_frequent or unique_list, of the events named event (NULL: all), of a property (a.b for nested ones), of those only that meet filter, an SQL condition over the columns of cdp.event. Numbers are numeric, counts bigint; first, last and most_frequent are text or of the given type. With a window only the events with occurred_at > date_trunc(step, now()) - window count, in UTC, the step being a minute for windows of up to a day and an hour for longer ones; values fall as events grow too old, with no new message.';
 REVOKE ALL ON FUNCTION cdp.create_computed_trait(text, text, text, text, text, interval, regtype) FROM PUBLIC;
 
 CREATE FUNCTION cdp.drop_trait(name text) RETURNS void

@@ -68,6 +68,9 @@ CDP_FUNCTION(cdp_create_trait)  // cdp.create_trait(name, type regtype, path, su
         throw Error(sqlstate::invalid_parameter_value, survivorship == "source_priority" ? "survivorship source_priority needs sources"
                                                                                           : "sources go with survivorship source_priority only")
             .Hint("sources is the list of source names, best first.");
+    if (!PG_ARGISNULL(4) && pg::Query("SELECT cardinality($1) = 0 OR array_position($1, NULL) IS NOT NULL", {OptionalArg(fcinfo, 4, TEXTARRAYOID)}).Bool(0, 1))
+        throw Error(sqlstate::invalid_parameter_value, "sources must name at least one source, and no nulls")
+            .Hint("sources is the list of source names, best first.");
     const std::string type_name = pg::Call([&] { return format_type_be_qualified(type); });
     AddTrait(name, type_name, false,
              "INSERT INTO cdp.trait (trait_id, name, kind, aggregate, type, path, sources, owner)"

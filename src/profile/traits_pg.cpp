@@ -202,11 +202,11 @@ void CheckNotBeingRestored() {
 void ReadFilter(Trait* trait, const std::string& what, const std::string& filter, Oid owner, const std::string& owner_name) {
     const Oid event_table = pg::Call([] { return get_relname_relid("event", get_namespace_oid("cdp", false)); });
     if (OidIsValid(owner))
-        trait->standing.failure = pg::Attempts::One([&] {
+        trait->standing.ReadWith(pg::Attempts::One([&] {
             trait->filter = std::make_unique<pg::Condition>(filter, what, event_table, "event", owner, std::span<const char* const>());
-        });
+        }));
     else
-        trait->standing.failure = Error(sqlstate::undefined_object, what + ": role \"" + owner_name + "\" does not exist");
+        trait->standing.ReadWith(Error(sqlstate::undefined_object, what + ": role \"" + owner_name + "\" does not exist"));
 }
 
 std::unique_ptr<Traits> Traits::Load() {
@@ -235,8 +235,8 @@ std::unique_ptr<Traits> Traits::Load() {
 void Traits::Read() {
     const auto rows = pg::Query(
         "SELECT trait_id, name, kind = 'computed', aggregate, type::oid, event, path, filter, sources,"
-        " coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid), owner::text, problem IS NOT NULL, \"window\""
-        " FROM cdp.trait ORDER BY trait_id");
+        " coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid), owner::text, problem IS NOT NULL, \"window\","
+        " unreadable FROM cdp.trait ORDER BY trait_id");
     for (uint64 i = 0; i < rows.size(); ++i) {
         Trait trait;
         trait.trait_id = DatumGetInt32(*rows.Get(i, 1));
@@ -258,6 +258,7 @@ void Traits::Read() {
                 .Hint("Drop traits with cdp.drop_trait, not their columns.");
         trait.column = found - 1;
         trait.standing.noted = rows.Bool(i, 12);
+        trait.standing.unreadable = rows.Bool(i, 14);
         if (const auto filter = rows.OptionalText(i, 8))
             ReadFilter(&trait, "the filter of trait \"" + trait.name + "\"", *filter, DatumGetObjectId(*rows.Get(i, 10)), rows.Text(i, 11));
         Add(std::move(trait));
@@ -267,7 +268,7 @@ void Traits::Read() {
 void Traits::ReadActivities() {
     const auto rows = pg::Query(
         "SELECT trait_id, measure, events, within, filter, same, coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid), owner::text,"
-        " problem IS NOT NULL FROM cdp.activity ORDER BY trait_id");
+        " problem IS NOT NULL, unreadable FROM cdp.activity ORDER BY trait_id");
     input_count_ = column_count();
     for (uint64 i = 0; i < rows.size(); ++i) {
         Activity activity;
@@ -281,6 +282,7 @@ void Traits::ReadActivities() {
         trait.trait_id = DatumGetInt32(*rows.Get(i, 1));
         trait.column = input_count_++;
         trait.standing.noted = rows.Bool(i, 9);
+        trait.standing.unreadable = rows.Bool(i, 10);
         if (!trait.activity->filter.empty()) ReadFilter(&trait, trait.name, trait.activity->filter, trait.activity->owner, rows.Text(i, 8));
         Add(std::move(trait));
     }
@@ -363,7 +365,7 @@ bool Traits::NoteProblems() const {
     for (const Trait& trait : all_) {
         if (!trait.standing.ToBeNoted()) continue;
         pg::NoteProblem(trait.activity ? "cdp.activity" : "cdp.trait", "trait_id", trait.trait_id,
-                        trait.activity ? trait.name : "trait \"" + trait.name + "\"", *trait.standing.failure);
+                        trait.activity ? trait.name : "trait \"" + trait.name + "\"", trait.standing);
         any = true;
     }
     return any;

@@ -225,7 +225,7 @@ void FillActivities(const Segment& segment, const profile::Traits& traits) {
         if (source.kind != Source::Kind::kActivity) continue;
         const auto& keeper = traits.all()[static_cast<size_t>(source.of)];
         static pg::Statement fresh("UPDATE cdp.activity SET filled = true WHERE trait_id = $1 AND NOT filled", {INT4OID});
-        if (fresh.Execute({pg::Int4(keeper.trait_id)}) > 0) profile::FillTrait(traits, keeper.trait_id, pg::Now());
+        if (fresh.Execute({pg::Int4(keeper.trait_id)}) > 0) profile::FillTrait(traits, keeper.trait_id, pg::Now(), false);
     }
 }
 

@@ -17,11 +17,13 @@ CREATE TABLE cdp.segment (
     filled_epoch bigint NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
     altered_at   timestamptz,
-    problem      text
+    problem      text,
+    unreadable   boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE cdp.segment IS 'The segments: an SQL condition over cdp.profile each, and how many people meet it now.';
 COMMENT ON COLUMN cdp.segment.problem IS
-    'Why the segment stands still: its definition failed, and its members stay as they were then. NULL: it is kept. cdp.alter_segment and cdp.rebuild(true) compute it afresh.';
+    'Why the segment stands still: its definition failed, and its members stay as they were then. NULL: it is kept. If the definition could not be read (unreadable), the segment is computed afresh as soon as it can be; otherwise by cdp.alter_segment and cdp.rebuild(true).';
+COMMENT ON COLUMN cdp.segment.unreadable IS 'Whether the problem was in reading the definition, not in applying it to somebody.';
 COMMENT ON COLUMN cdp.segment.refresh IS 'Its members are computed afresh so often, and by that alone; NULL: they are kept with every message and the clock.';
 COMMENT ON COLUMN cdp.segment.refreshed_at IS 'When they were last.';
 COMMENT ON COLUMN cdp.segment.filled_epoch IS 'Internal: when membership was last computed for everybody; states older than that do not know it.';
@@ -46,7 +48,7 @@ CREATE TABLE cdp.segment_transition (
 );
 CREATE INDEX segment_transition_profile_id ON cdp.segment_transition (profile_id, segment_id);
 COMMENT ON TABLE cdp.segment_transition IS
-    'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), clock (due_at: the instant that had come), merge, split, rules, import, create, alter, refresh, rebuild.';
+    'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), clock (due_at: the instant that had come), merge, split, rules, import, create, alter, refresh, mended (its definition can be read again), rebuild.';
 
 SELECT pg_extension_config_dump('cdp.segment', '');
 SELECT pg_extension_config_dump('cdp.segment_id_seq', '');

@@ -30,9 +30,9 @@ std::vector<size_t> DependencyOrder(std::vector<Segment>& segments, References& 
             const size_t next = i + 1 == path.end() ? end : *(i + 1);
             const auto& calls = references[*i];
             const auto call = static_cast<size_t>(std::find(calls.begin(), calls.end(), static_cast<int>(next)) - calls.begin());
-            segments[*i].standing.failure =
+            segments[*i].standing.ReadWith(
                 segments[*i].condition->At(call, Error(sqlstate::invalid_object_definition, "segments refer to each other in a circle at \"" +
-                                                                                                segments[*i].name + "\""));
+                                                                                                segments[*i].name + "\"")));
         }
     };
     const std::function<void(size_t)> visit = [&](size_t i) {
@@ -78,9 +78,9 @@ Error Unknown(const pg::Condition& condition, size_t call) {
 }
 
 void Segments::Read(Segment* segment) {
-    segment->standing.failure = pg::Attempts::One([&] {
+    segment->standing.ReadWith(pg::Attempts::One([&] {
         segment->condition = ReadCondition(segment->definition, "segment \"" + segment->name + "\"", traits_, segment->owner, segment->refreshed);
-    });
+    }));
     if (segment->standing.failure) segment->condition.reset();
 }
 
@@ -129,7 +129,7 @@ std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
 
     const auto rows = pg::Query(
         "SELECT segment_id, name, definition, coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid), filled_epoch,"
-        " problem IS NOT NULL, owner::text, refresh IS NOT NULL FROM cdp.segment ORDER BY segment_id");
+        " problem IS NOT NULL, owner::text, refresh IS NOT NULL, unreadable FROM cdp.segment ORDER BY segment_id");
     std::vector<Segment> loaded;
     for (uint64 i = 0; i < rows.size(); ++i) {
         Segment segment;
@@ -139,13 +139,14 @@ std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
         segment.owner = DatumGetObjectId(*rows.Get(i, 4));
         segment.filled_epoch = rows.Int8(i, 5);
         segment.standing.noted = rows.Bool(i, 6);
+        segment.standing.unreadable = rows.Bool(i, 9);
         segment.refreshed = rows.Bool(i, 8);
         result->epoch_ = std::max(result->epoch_, segment.filled_epoch);
         names.segments[segment.name] = static_cast<int>(i);
         if (OidIsValid(segment.owner))
             result->Read(&segment);
         else
-            segment.standing.failure = Error(sqlstate::undefined_object, "segment \"" + segment.name + "\": role \"" + rows.Text(i, 7) + "\" does not exist");
+            segment.standing.ReadWith(Error(sqlstate::undefined_object, "segment \"" + segment.name + "\": role \"" + rows.Text(i, 7) + "\" does not exist"));
         loaded.push_back(std::move(segment));
     }
 
@@ -156,7 +157,7 @@ std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
         for (size_t k = 0; k < segment.condition->specials().size(); ++k) {
             Source source{Source::Kind::kIdentifierType, 0, {}};
             if (auto failure = pg::Attempts::One([&] { source = SourceOf(segment, k, traits, names); }))
-                segment.standing.failure = std::move(failure);
+                segment.standing.ReadWith(std::move(failure));
             if (source.kind == Source::Kind::kConsent) source.of = result->consents_.Ask(source.consent);
             references[i].push_back(source.kind == Source::Kind::kSegment ? source.of : -1);
             segment.sources.push_back(std::move(source));
@@ -246,7 +247,7 @@ bool Segments::NoteProblems() const {
     bool any = false;
     for (const Segment& segment : segments_) {
         if (!segment.standing.ToBeNoted()) continue;
-        pg::NoteProblem("cdp.segment", "segment_id", segment.segment_id, "segment \"" + segment.name + "\"", *segment.standing.failure);
+        pg::NoteProblem("cdp.segment", "segment_id", segment.segment_id, "segment \"" + segment.name + "\"", segment.standing);
         any = true;
     }
     return any;

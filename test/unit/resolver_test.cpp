@@ -170,6 +170,24 @@ TEST(Resolver, UnitesByHandWhatWasTakenApart) {
     EXPECT_EQ(batch.Message({"n:b", "n:c"}).kept, 1);
 }
 
+TEST(Resolver, SaysWhatForbidsToMakeTwoPersonsOne) {
+    Batch batch;
+    const int ann = batch.Message({"u:ann", "d:1", "d:2"}).node, ben = batch.Message({"u:ben"}).node;
+    const int device = batch.Message({"d:3", "n:c"}).node, more = batch.Message({"d:4"}).node;
+    EXPECT_EQ(batch.resolver.WhyApart(ann, ben).limit_type, kUser);
+    EXPECT_FALSE(batch.resolver.WhyApart(ann, device));
+    batch.resolver.AddMark(ben, {9, 0});
+    batch.resolver.AddMark(ben, {7, 0});
+    EXPECT_FALSE(batch.resolver.AreSeparated(ben, device));
+    batch.resolver.AddMark(device, {7, 1});
+    EXPECT_EQ(batch.resolver.WhyApart(ben, device).separation, 7);
+    EXPECT_TRUE(batch.resolver.AreSeparated(device, ben));
+    batch.resolver.Unite(ann, device, 0);
+    EXPECT_EQ(batch.resolver.WhyApart(more, ann).limit_type, kDevice);
+    batch.resolver.Unite(ben, device, 0);
+    EXPECT_FALSE(batch.resolver.AreSeparated(ben, ann));
+}
+
 TEST(Resolver, RefusesAMessageOfNobody) {
     Batch batch;
     EXPECT_THROW(batch.Message({}), Error);

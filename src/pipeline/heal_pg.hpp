@@ -1,0 +1,10 @@
+// pipeline/heal_pg.hpp: what stood still because its definition could not be read, and can be read again.
+#pragma once
+
+namespace cdp::pipeline {
+
+/// Reads the definitions. Traits and segments that could not be read before and now can are computed afresh, with what
+/// depends on them, and said to go on. Needs an open Spi and the lock.
+void Heal();
+
+}  // namespace cdp::pipeline
