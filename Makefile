@@ -59,7 +59,7 @@ cdp.so: cdp.map
 # The install script, joined from the rooms' parts.
 SQL_PARTS = src/preamble.sql src/collect/collect.sql src/identity/identity.sql src/identity/matching.sql src/profile/profile.sql \
             src/segment/segment.sql src/segment/groups.sql src/activate/activate.sql src/activate/delivery.sql \
-            src/activate/connectors.sql src/govern/govern.sql \
+            src/activate/connectors.sql src/govern/govern.sql src/govern/consent.sql \
             $(wildcard src/*/*_doors.sql) src/pipeline/pipeline.sql src/govern/roles.sql
 cdp--1.0.sql: $(SQL_PARTS)
 	cat $(SQL_PARTS) > $@

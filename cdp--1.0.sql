@@ -670,13 +670,16 @@ CREATE TABLE cdp.destination (
     owner          name NOT NULL,
     created_at     timestamptz NOT NULL DEFAULT now(),
     reads          name[] NOT NULL,
-    problem        text
+    problem        text,
+    channel        text
 );
 COMMENT ON TABLE cdp.destination IS
     'The destinations: whom (members of segment, or everybody), by which key, and which columns, as SQL over cdp.profile.';
 COMMENT ON COLUMN cdp.destination.table_name IS 'The table, as a qualified and quoted name.';
 COMMENT ON COLUMN cdp.destination.owner IS 'The role that made it: its columns are computed with this role''s rights.';
 COMMENT ON COLUMN cdp.destination.reads IS 'The columns of cdp.profile that its columns are computed from.';
+COMMENT ON COLUMN cdp.destination.purpose IS 'Only people whose consent covers this purpose are ever in it; NULL: everybody.';
+COMMENT ON COLUMN cdp.destination.channel IS 'The channel that the consent must be for; NULL: every channel.';
 COMMENT ON COLUMN cdp.destination.problem IS
     'Why it stands still: people leave it, nobody enters or changes. cdp.rebuild(true) puts it right and clears this. NULL: it is kept current.';
 
@@ -1584,17 +1587,107 @@ CREATE FUNCTION cdp.library_version() RETURNS text
     AS 'MODULE_PATHNAME', 'cdp_library_version';
 COMMENT ON FUNCTION cdp.library_version() IS
     'The version of the library cdp.so that is loaded, which should be that of the extension.';
+-- consent.sql: purposes, what people said of them, what holds now, and whom nothing is sent to.
+
+CREATE TABLE cdp.purpose (
+    name        text PRIMARY KEY CHECK (name <> '' AND length(name) <= 200),
+    description text,
+    mode        text NOT NULL CHECK (mode IN ('opt_in', 'opt_out')),
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE cdp.purpose IS 'What people may consent to.';
+COMMENT ON COLUMN cdp.purpose.mode IS 'opt_in: only an explicit yes covers it; opt_out: all but an explicit no does.';
+
+-- Of contact points, not of people: who has one may change, and nobody may have it yet.
+CREATE SEQUENCE cdp.consent_record_id_seq;
+CREATE TABLE cdp.consent_record (
+    record_id   bigint PRIMARY KEY,
+    type        text NOT NULL,
+    value       text COLLATE "C" NOT NULL,
+    purpose     text NOT NULL,
+    channel     text CHECK (channel <> ''),
+    granted     boolean NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    source      text,
+    proof       jsonb,
+    event_id    bigint,
+    actor       text
+);
+CREATE INDEX consent_record_value_type ON cdp.consent_record (value, type);
+COMMENT ON TABLE cdp.consent_record IS
+    'The ledger of every statement about consent, append-only: who has the identifier said yes or no to the purpose. What holds now is in cdp.consent.';
+COMMENT ON COLUMN cdp.consent_record.channel IS 'The channel that it was said of; NULL: all channels.';
+COMMENT ON COLUMN cdp.consent_record.event_id IS 'The event that said so (context.consent.categoryPreferences); NULL: cdp.set_consent did.';
+COMMENT ON COLUMN cdp.consent_record.actor IS 'The role that called cdp.set_consent; NULL: a message said so.';
+
+CREATE FUNCTION cdp.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    RAISE EXCEPTION '%.% is append-only', TG_TABLE_SCHEMA, TG_TABLE_NAME
+        USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Record another statement with cdp.set_consent.';
+END $$;
+COMMENT ON FUNCTION cdp.refuse_change() IS 'Internal: keeps a ledger append-only.';
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cdp.consent_record
+    FOR EACH STATEMENT EXECUTE FUNCTION cdp.refuse_change();
+
+CREATE TABLE cdp.consent (
+    profile_id  bigint NOT NULL,
+    purpose     text NOT NULL,
+    channel     text,
+    granted     boolean NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    record_id   bigint NOT NULL,
+    UNIQUE NULLS NOT DISTINCT (profile_id, purpose, channel)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE cdp.consent IS
+    'What holds now: of what was said with any of a person''s identifiers, the most recent statement per purpose and channel (NULL: all channels); at the same instant the refusal.';
+COMMENT ON COLUMN cdp.consent.record_id IS 'The statement in cdp.consent_record.';
+
+CREATE TABLE cdp.suppression (
+    type          text NOT NULL,
+    value         text COLLATE "C" NOT NULL,
+    reason        text,
+    suppressed_at timestamptz NOT NULL DEFAULT now(),
+    actor         text NOT NULL,
+    PRIMARY KEY (value, type)
+);
+COMMENT ON TABLE cdp.suppression IS
+    'Identifiers that nothing is sent to, whatever their people consent to: whoever has one is out of every destination.';
+
+CREATE TABLE cdp.suppressed_profile (
+    profile_id bigint PRIMARY KEY
+);
+COMMENT ON TABLE cdp.suppressed_profile IS 'Who has an identifier that is suppressed.';
+
+SELECT pg_extension_config_dump('cdp.purpose', '');
+SELECT pg_extension_config_dump('cdp.consent_record', '');
+SELECT pg_extension_config_dump('cdp.consent_record_id_seq', '');
+SELECT pg_extension_config_dump('cdp.consent', '');
+SELECT pg_extension_config_dump('cdp.suppression', '');
+SELECT pg_extension_config_dump('cdp.suppressed_profile', '');
+
+-- The ledger and the list as those may see them who may not see personal data.
+CREATE VIEW cdp.consent_record_masked AS
+    SELECT r.record_id, r.type, CASE WHEN (SELECT cdp.sees_personal()) THEN r.value ELSE '***' END AS value, r.purpose, r.channel,
+           r.granted, r.occurred_at, r.recorded_at, r.source, CASE WHEN (SELECT cdp.sees_personal()) THEN r.proof END AS proof,
+           r.event_id, r.actor, i.profile_id
+    FROM cdp.consent_record r LEFT JOIN cdp.identifier i ON i.value = r.value AND i.type = r.type;
+COMMENT ON VIEW cdp.consent_record_masked IS
+    'The ledger of consent as you may see it, each statement with the profile that it is of now: values and proofs masked unless you are a member of cdp_pii or cdp_admin.';
 -- activate_doors.sql: making and dropping destinations, and putting them right.
 
 CREATE FUNCTION cdp.create_destination(name text, segment text DEFAULT NULL, key text DEFAULT 'profile_id',
                                        columns jsonb DEFAULT NULL, purpose text DEFAULT NULL,
-                                       table_name text DEFAULT NULL) RETURNS regclass
+                                       table_name text DEFAULT NULL, channel text DEFAULT NULL) RETURNS regclass
     LANGUAGE c VOLATILE
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_create_destination';
-COMMENT ON FUNCTION cdp.create_destination(text, text, text, jsonb, text, text) IS
-    'Makes the table (default: cdp_out.<name>), one row per member of the segment, or per profile; fills it, keeps it current, and publishes it as cdp_<name>. columns: column → SQL expression over the profile row, which may call cdp.segment_names(); by default first_seen_at, last_seen_at, event_count and every trait there is now. key: profile_id, or an identifier type.';
-REVOKE ALL ON FUNCTION cdp.create_destination(text, text, text, jsonb, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION cdp.create_destination(text, text, text, jsonb, text, text, text) IS
+    'Makes the table (default: cdp_out.<name>), one row per member of the segment, or per profile; fills it, keeps it current, and publishes it as cdp_<name>. columns: column → SQL expression over the profile row, which may call cdp.segment_names() and cdp.consented(purpose, channel); by default first_seen_at, last_seen_at, event_count and every trait there is now. key: profile_id, or an identifier type. purpose: only people whose consent covers it, on channel (NULL: on every channel), are ever in it. Whoever is suppressed is in none.';
+REVOKE ALL ON FUNCTION cdp.create_destination(text, text, text, jsonb, text, text, text) FROM PUBLIC;
 
 CREATE FUNCTION cdp.drop_destination(name text) RETURNS void
     LANGUAGE c VOLATILE STRICT
@@ -1603,6 +1696,14 @@ CREATE FUNCTION cdp.drop_destination(name text) RETURNS void
 COMMENT ON FUNCTION cdp.drop_destination(text) IS
     'Drops the destination with its table and its publication.';
 REVOKE ALL ON FUNCTION cdp.drop_destination(text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.suppressed_count(destination text) RETURNS bigint
+    LANGUAGE c STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_suppressed_count';
+COMMENT ON FUNCTION cdp.suppressed_count(text) IS
+    'How many people would be in the destination but for their consent or a suppression.';
+REVOKE ALL ON FUNCTION cdp.suppressed_count(text) FROM PUBLIC;
 
 CREATE FUNCTION cdp.segment_names() RETURNS text[]
     LANGUAGE c STABLE
@@ -2128,17 +2229,27 @@ COMMENT ON FUNCTION cdp.send_inserted_rows() IS
     'Internal: the trigger that cdp.attach_table puts on a table.';
 REVOKE ALL ON FUNCTION cdp.send_inserted_rows() FROM PUBLIC;
 
+CREATE FUNCTION cdp.send_applied_row() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1
+    AS 'MODULE_PATHNAME', 'cdp_send_applied_row';
+COMMENT ON FUNCTION cdp.send_applied_row() IS
+    'Internal: the same for rows that a subscription applies.';
+REVOKE ALL ON FUNCTION cdp.send_applied_row() FROM PUBLIC;
+
 CREATE FUNCTION cdp.attach_table(relation regclass, event text, identifiers jsonb, occurred_at name DEFAULT NULL,
-                                 properties name[] DEFAULT NULL, backfill boolean DEFAULT true) RETURNS bigint
+                                 properties name[] DEFAULT NULL, backfill boolean DEFAULT true,
+                                 type text DEFAULT 'track', updates boolean DEFAULT false) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     SET row_security = off
     SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1
     AS 'MODULE_PATHNAME', 'cdp_attach_table';
-COMMENT ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean) IS
-    'Makes a table a source: each row inserted from now on becomes a track message, and with backfill each row that is there, in the order of the primary key; returns how many those were. identifiers: {identifier type: column}; properties: columns, all others if NULL; nulls are left out. Columns that get other names are followed; without those that are dropped later, messages go on, and a WARNING once a session says so. UPDATE, DELETE and TRUNCATE send nothing, nor does what is inserted straight into a partition or an inheriting table. For the table''s owner.';
-REVOKE ALL ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean) TO cdp_admin;
+COMMENT ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean, text, boolean) IS
+    'Makes a table a source: each row inserted from now on becomes a track message, and with backfill each row that is there, in the order of the primary key; returns how many those were. identifiers: {identifier type: column}; properties: columns, all others if NULL; nulls are left out. Columns that get other names are followed; without those that are dropped later, messages go on, and a WARNING once a session says so. type: track, or identify, whose traits are then the properties (and event NULL). updates: a row that is changed becomes another message. What a subscription applies counts as well. DELETE and TRUNCATE send nothing, nor does what is inserted straight into a partition or an inheriting table. For the table''s owner.';
+REVOKE ALL ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean, text, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.attach_table(regclass, text, jsonb, name, name[], boolean, text, boolean) TO cdp_admin;
 
 CREATE FUNCTION cdp.detach_table(relation regclass) RETURNS boolean
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
@@ -2168,7 +2279,7 @@ CREATE FUNCTION cdp.check_attached_tables(OUT ok boolean, OUT detail text) RETUR
     FROM pg_trigger t
          CROSS JOIN LATERAL (SELECT cdp.attached_table_lacks(t.tgrelid, convert_from(substring(t.tgargs FROM 1 FOR length(t.tgargs) - 1),
                                                                                     getdatabaseencoding()))) l (columns)
-    WHERE t.tgfoid = 'cdp.send_inserted_rows()'::regprocedure AND t.tgnargs = 1
+    WHERE t.tgfoid = 'cdp.send_inserted_rows()'::regprocedure AND t.tgnargs = 1 AND t.tgtype & 4 <> 0  -- of INSERT
 $$;
 COMMENT ON FUNCTION cdp.check_attached_tables() IS 'Internal, for cdp.check().';
 REVOKE ALL ON FUNCTION cdp.check_attached_tables() FROM PUBLIC;
@@ -2179,11 +2290,11 @@ CREATE VIEW cdp.attached_table AS
            (c.config ->> 'occurred_at')::name AS occurred_at,
            CASE WHEN c.config ? 'properties' THEN ARRAY (SELECT jsonb_array_elements_text(c.config -> 'properties'))::name[] END
                AS properties,
-           t.tgenabled <> 'D' AS enabled
+           t.tgenabled <> 'D' AS enabled, coalesce(c.config ->> 'type', 'track') AS type, c.config ? 'updates' AS updates
     FROM pg_catalog.pg_trigger t
          CROSS JOIN LATERAL (SELECT convert_from(substring(t.tgargs FROM 1 FOR length(t.tgargs) - 1),
                                                  getdatabaseencoding())::jsonb) c (config)
-    WHERE t.tgfoid = 'cdp.send_inserted_rows()'::regprocedure AND t.tgnargs = 1;
+    WHERE t.tgfoid = 'cdp.send_inserted_rows()'::regprocedure AND t.tgnargs = 1 AND t.tgtype & 4 <> 0;  -- of INSERT
 COMMENT ON VIEW cdp.attached_table IS
     'The tables that are sources, as cdp.attach_table was told. properties: NULL means all other columns.';
 GRANT SELECT ON cdp.attached_table TO cdp_admin, cdp_analyst;
@@ -2692,6 +2803,144 @@ CREATE FUNCTION cdp.check_replication_slots(OUT ok boolean, OUT detail text) RET
                 FROM pg_replication_slots WHERE database = current_database() AND slot_type = 'logical') r) s
 $$;
 COMMENT ON FUNCTION cdp.check_replication_slots() IS 'Internal, for cdp.check().';
+-- consent_doors.sql: making purposes, recording what people say of them, and suppressing.
+
+CREATE FUNCTION cdp.create_purpose(name text, description text DEFAULT NULL, mode text DEFAULT 'opt_in') RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    PERFORM cdp.lock_pipeline();
+    PERFORM cdp.check_purpose(name, mode);
+    IF EXISTS (SELECT FROM cdp.purpose p WHERE p.name = create_purpose.name) THEN
+        RAISE EXCEPTION 'purpose "%" already exists', name
+            USING ERRCODE = 'duplicate_object', HINT = 'Change it with cdp.alter_purpose.';
+    END IF;
+    INSERT INTO cdp.purpose (name, description, mode) VALUES (name, description, mode);
+    -- What messages said of it before.
+    INSERT INTO cdp.consent_record (record_id, type, value, purpose, granted, occurred_at, source, proof, event_id)
+    SELECT nextval('cdp.consent_record_id_seq'), i.type, i.value, create_purpose.name, e.granted, e.occurred_at, e.source,
+           jsonb_build_object('message_id', e.message_id), e.event_id
+    FROM (SELECT o.event_id, o.message_id, o.identifier_id, o.occurred_at, o.source,
+                 (o.context -> 'consent' -> 'categoryPreferences' -> create_purpose.name)::boolean AS granted
+          FROM cdp.event o
+          WHERE o.context -> 'consent' -> 'categoryPreferences' -> create_purpose.name IN ('true', 'false')
+          ORDER BY o.event_id) e
+         JOIN cdp.identifier i ON i.identifier_id = e.identifier_id
+    WHERE NOT EXISTS (SELECT FROM cdp.consent_record r WHERE r.event_id = e.event_id AND r.purpose = create_purpose.name)
+    ORDER BY e.event_id;
+    INSERT INTO cdp.consent (profile_id, purpose, channel, granted, occurred_at, record_id)
+    SELECT DISTINCT ON (i.profile_id, r.channel) i.profile_id, r.purpose, r.channel, r.granted, r.occurred_at, r.record_id
+    FROM cdp.consent_record r JOIN cdp.identifier i ON i.value = r.value AND i.type = r.type
+    WHERE r.purpose = create_purpose.name
+    ORDER BY i.profile_id, r.channel, r.occurred_at DESC, r.granted, r.record_id;
+    PERFORM cdp.touch_configuration();
+END $$;
+COMMENT ON FUNCTION cdp.create_purpose(text, text, text) IS
+    'Makes a purpose that people may consent to. mode: opt_in: only an explicit yes covers it; opt_out: all but an explicit no does. What messages said of it before counts.';
+REVOKE ALL ON FUNCTION cdp.create_purpose(text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.check_purpose(name text, mode text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF name IS NULL OR btrim(name) = '' OR length(name) > 200 THEN
+        RAISE EXCEPTION 'invalid name of a purpose: "%"', name
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'It has 1 to 200 characters.';
+    END IF;
+    IF mode IS NULL OR mode NOT IN ('opt_in', 'opt_out') THEN
+        RAISE EXCEPTION 'mode "%" does not exist', mode
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is opt_in (only an explicit yes covers) or opt_out (all but an explicit no).';
+    END IF;
+END $$;
+COMMENT ON FUNCTION cdp.check_purpose(text, text) IS 'Internal: raises an error unless a purpose can be so.';
+REVOKE ALL ON FUNCTION cdp.check_purpose(text, text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.alter_purpose(name text, description text DEFAULT NULL, mode text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    old_mode text;
+BEGIN
+    PERFORM cdp.lock_pipeline();
+    SELECT p.mode INTO old_mode FROM cdp.purpose p WHERE p.name = alter_purpose.name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'purpose "%" does not exist', name USING ERRCODE = 'undefined_object';
+    END IF;
+    PERFORM cdp.check_purpose(name, coalesce(mode, old_mode));
+    UPDATE cdp.purpose p
+       SET description = coalesce(alter_purpose.description, p.description), mode = coalesce(alter_purpose.mode, p.mode)
+     WHERE p.name = alter_purpose.name;
+    PERFORM cdp.touch_configuration();
+    IF mode <> old_mode THEN
+        PERFORM cdp.refresh_consented(name);
+    END IF;
+END $$;
+COMMENT ON FUNCTION cdp.alter_purpose(text, text, text) IS
+    'Changes what is given of a purpose. Another mode at once changes who is in the segments and destinations that use it.';
+REVOKE ALL ON FUNCTION cdp.alter_purpose(text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.drop_purpose(name text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    user_of text;
+BEGIN
+    PERFORM cdp.lock_pipeline();
+    SELECT d.name INTO user_of FROM cdp.destination d
+    WHERE d.purpose = drop_purpose.name
+       OR EXISTS (SELECT FROM jsonb_each_text(d.columns) c WHERE c.value ~* 'consented' AND strpos(c.value, quote_literal(drop_purpose.name)) > 0)
+    ORDER BY d.name LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'purpose "%" is in use', name
+            USING ERRCODE = 'dependent_objects_still_exist', DETAIL = format('Destination "%s" asks for it.', user_of), HINT = 'Drop that first.';
+    END IF;
+    DELETE FROM cdp.purpose p WHERE p.name = drop_purpose.name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'purpose "%" does not exist', name USING ERRCODE = 'undefined_object';
+    END IF;
+    DELETE FROM cdp.consent c WHERE c.purpose = drop_purpose.name;
+    PERFORM cdp.touch_configuration();
+    PERFORM cdp.check_definitions();  -- a segment that asks for it
+END $$;
+COMMENT ON FUNCTION cdp.drop_purpose(text) IS
+    'Drops a purpose. Refused while a destination or a segment uses it. What people said of it stays in the ledger, and counts again if it is made again.';
+REVOKE ALL ON FUNCTION cdp.drop_purpose(text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.refresh_consented(purpose text) RETURNS void
+    LANGUAGE c VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_refresh_consented';
+COMMENT ON FUNCTION cdp.refresh_consented(text) IS
+    'Internal: brings the segments and destinations that ask for consent to a purpose in line with it.';
+REVOKE ALL ON FUNCTION cdp.refresh_consented(text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.set_consent(type text, value text, purpose text, granted boolean, channel text DEFAULT NULL,
+                                source text DEFAULT NULL, proof jsonb DEFAULT NULL, occurred_at timestamptz DEFAULT now()) RETURNS bigint
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_set_consent';
+COMMENT ON FUNCTION cdp.set_consent(text, text, text, boolean, text, text, jsonb, timestamptz) IS
+    'Records that whoever has the identifier, now or later, said yes or no to the purpose, on a channel (NULL: on all); returns the statement''s record_id. The latest by occurred_at holds, at the same instant the refusal. Segments and destinations follow in the same transaction.';
+REVOKE ALL ON FUNCTION cdp.set_consent(text, text, text, boolean, text, text, jsonb, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION cdp.suppress(type text, value text, reason text DEFAULT NULL) RETURNS boolean
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_suppress';
+COMMENT ON FUNCTION cdp.suppress(text, text, text) IS
+    'Takes whoever has the identifier, now or later, out of every destination, whatever they consent to, in the same transaction; false if it was suppressed already.';
+REVOKE ALL ON FUNCTION cdp.suppress(text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.unsuppress(type text, value text) RETURNS boolean
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_unsuppress';
+COMMENT ON FUNCTION cdp.unsuppress(text, text) IS 'Takes a suppression back; false if there was none.';
+REVOKE ALL ON FUNCTION cdp.unsuppress(text, text) FROM PUBLIC;
 -- changing_rules_doors.sql: what identity rules that change would do, and doing it; importing links.
 
 CREATE FUNCTION cdp.propose_identity_rules(types jsonb, blocked jsonb) RETURNS void
@@ -3236,7 +3485,7 @@ CREATE FUNCTION cdp.create_trait(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_create_trait';
 COMMENT ON FUNCTION cdp.create_trait(text, regtype, text, text, text[]) IS
-    'Makes a trait of identify messages a typed column of cdp.profile, filled from history. path: where in the traits, by default name; survivorship: last, first, most_frequent, min, max or source_priority (sources, best first; of one source the last). Values that the type refuses do not count; null unsets, for last and source_priority.';
+    'Makes a trait of identify messages a typed column of cdp.profile, filled from history. path: where in the traits, by default name; survivorship: last, first, most_frequent, min, max or source_priority (sources, best first, * for any other; of one source the last). Values that the type refuses do not count; null unsets, for last and source_priority.';
 REVOKE ALL ON FUNCTION cdp.create_trait(text, regtype, text, text, text[]) FROM PUBLIC;
 
 CREATE FUNCTION cdp.create_computed_trait(
@@ -3258,12 +3507,52 @@ COMMENT ON FUNCTION cdp.drop_trait(text) IS
     'Drops a declared or computed trait and its column. Refused while a segment or a destination uses it.';
 REVOKE ALL ON FUNCTION cdp.drop_trait(text) FROM PUBLIC;
 
+CREATE FUNCTION cdp.set_field_owner(field text, owner text, source text DEFAULT 'crm') RETURNS void
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_set_field_owner';
+COMMENT ON FUNCTION cdp.set_field_owner(text, text, text) IS
+    'Says who wins where the CRM, whose messages have that source, and others give a declared trait different values. owner: crm: the CRM''s last value holds; cdp: the last value of anybody else; NULL: the last value. The loser''s stays in cdp.event, and holds where the winner said nothing: see explain_field. Segments and destinations follow at once.';
+REVOKE ALL ON FUNCTION cdp.set_field_owner(text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.explain_field(type text, value text, field text, OUT source text, OUT said jsonb, OUT occurred_at timestamptz,
+                                  OUT event_id bigint, OUT wins boolean) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    trait cdp.trait;
+BEGIN
+    SELECT t.* INTO trait FROM cdp.trait t WHERE t.name = field AND t.kind = 'declared';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'declared trait "%" does not exist', field USING ERRCODE = 'undefined_object';
+    END IF;
+    RETURN QUERY
+    WITH given AS (
+        SELECT e.source, e.occurred_at, e.event_id,
+               coalesce(e.traits -> trait.path, e.traits #> string_to_array(trait.path, '.'),
+                        e.context -> 'traits' -> trait.path, e.context #> ('{traits}' || string_to_array(trait.path, '.'))) AS said
+        FROM cdp.identifier i JOIN cdp.event e ON e.identifier_id = i.identifier_id
+        WHERE i.profile_id = cdp.resolve(explain_field.type, explain_field.value) AND e.type = 'identify'),
+    latest AS (
+        SELECT DISTINCT ON (g.source) g.*,
+               coalesce(array_position(trait.sources, g.source), array_position(trait.sources, '*'), cardinality(trait.sources) + 1, 0) AS place
+        FROM given g WHERE g.said IS NOT NULL ORDER BY g.source, g.occurred_at DESC, g.event_id DESC)
+    SELECT l.source, l.said, l.occurred_at, l.event_id,
+           CASE WHEN trait.aggregate IN ('last', 'source_priority') THEN row_number() OVER by_rank = 1 END
+    FROM latest l WINDOW by_rank AS (ORDER BY l.place, l.occurred_at DESC, l.event_id DESC)
+    ORDER BY l.place, l.occurred_at DESC, l.event_id DESC;
+END $$;
+COMMENT ON FUNCTION cdp.explain_field(text, text, text) IS
+    'What each source last said of a declared trait of whoever has the identifier, and whose value holds by the trait''s survivorship (NULL: it is neither last nor source_priority).';
+REVOKE ALL ON FUNCTION cdp.explain_field(text, text, text) FROM PUBLIC;
+
 CREATE FUNCTION cdp.get_profile(type text, value text) RETURNS jsonb
     LANGUAGE c STABLE STRICT
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_get_profile';
 COMMENT ON FUNCTION cdp.get_profile(text, text) IS
-    'The whole person that an identifier belongs to: profile_id, first_seen_at, last_seen_at, event_count, traits (with those declared and computed), identifiers, segments, accounts, consents. NULL if nobody has it. Personal data are masked unless the caller is a member of cdp_pii.';
+    'The whole person that an identifier belongs to: profile_id, first_seen_at, last_seen_at, event_count, traits (with those declared and computed), identifiers, segments, accounts, consents, and whether they are suppressed. NULL if nobody has it. Personal data are masked unless the caller is a member of cdp_pii.';
 REVOKE ALL ON FUNCTION cdp.get_profile(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.get_profile(text, text) TO cdp_marketer, cdp_analyst, cdp_pii;
 
@@ -3484,6 +3773,15 @@ CREATE FUNCTION cdp.did_sequence(events text[], within interval DEFAULT NULL, sa
 COMMENT ON FUNCTION cdp.did_sequence(text[], interval, text) IS
     'In a segment''s condition: whether the person did these events (1 to 20) one after the other, each strictly later than the one before, the last at most within after the first (NULL: whenever); same: a property (a path with dots) that has the same value in all of them.';
 
+CREATE FUNCTION cdp.consented(purpose text, channel text DEFAULT NULL) RETURNS boolean
+    LANGUAGE c STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_only_in_condition';
+COMMENT ON FUNCTION cdp.consented(text, text) IS
+    'In a segment''s condition, and in the columns of a destination: whether the person consents to the purpose on that channel; without one, on every channel.';
+REVOKE ALL ON FUNCTION cdp.consented(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.consented(text, text) TO cdp_marketer, cdp_admin;
+
 CREATE FUNCTION cdp.create_segment(
         name text, definition text, description text DEFAULT NULL, refresh interval DEFAULT NULL)
     RETURNS bigint
@@ -3491,7 +3789,7 @@ CREATE FUNCTION cdp.create_segment(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_create_segment';
 COMMENT ON FUNCTION cdp.create_segment(text, text, text, interval) IS
-    'Makes a segment of the people whose row of cdp.profile meets an SQL condition, fills it and keeps it from then on; returns its size. The condition runs with your rights. It may call cdp.in_segment, cdp.has_identifier, cdp.did, cdp.times_did, cdp.days_did, cdp.first_did, cdp.last_did, cdp.did_sequence, and compare with now(). With refresh, it may also hold subqueries over your own tables; then its members are computed afresh that often.';
+    'Makes a segment of the people whose row of cdp.profile meets an SQL condition, fills it and keeps it from then on; returns its size. The condition runs with your rights. It may call cdp.in_segment, cdp.has_identifier, cdp.did, cdp.times_did, cdp.days_did, cdp.first_did, cdp.last_did, cdp.did_sequence, cdp.consented, and compare with now(). With refresh, it may also hold subqueries over your own tables; then its members are computed afresh that often.';
 
 CREATE FUNCTION cdp.alter_segment(name text, definition text, OUT entered bigint, OUT left_ bigint) RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT
@@ -3598,13 +3896,13 @@ BEGIN
                'in_segment', 'has_identifier', 'consented', 'did', 'did_sequence', 'resolve', 'get_profile',
                'sees_personal', 'mask_traits', 'masked_keys'],
          ARRAY['segment', 'segment_member', 'segment_transition', 'segment_day', 'segment_freshness', 'listed_identifier', 'priority_list', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
-               'profile_alias', 'account_member', 'purpose']),
+               'profile_alias', 'account_member', 'purpose', 'consent', 'suppressed_profile']),
         ('cdp_analyst',
          ARRAY['segment_overlap', 'resolve', 'get_profile', 'sees_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],
          ARRAY['segment', 'segment_member', 'segment_transition', 'segment_day', 'segment_freshness', 'listed_identifier', 'priority_list', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
-               'profile_alias', 'account_member', 'purpose', 'event_masked', 'identity_link', 'identity_separation', 'suspicious_profile', 'destination']),
+               'profile_alias', 'account_member', 'purpose', 'consent', 'suppressed_profile', 'consent_record_masked', 'event_masked', 'identity_link', 'identity_separation', 'suspicious_profile', 'destination']),
         ('cdp_pii',
-         ARRAY['resolve', 'get_profile', 'timeline', 'explain_identity', 'explain_merge', 'explain_match', 'explain_segment',
+         ARRAY['resolve', 'get_profile', 'timeline', 'explain_identity', 'explain_merge', 'explain_match', 'explain_segment', 'explain_field',
                'sees_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],
          ARRAY[]::text[])
     LOOP
@@ -3643,6 +3941,9 @@ BEGIN
         EXECUTE pg_catalog.format('REVOKE INSERT, UPDATE ON %s FROM cdp_admin', object);
     END LOOP;
 END $$;
+
+-- The ledger is written by functions only, and by nobody changed.
+REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON cdp.consent_record FROM cdp_admin;
 
 GRANT USAGE ON SCHEMA cdp_segment TO cdp_marketer, cdp_analyst;
 

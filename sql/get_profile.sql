@@ -30,6 +30,10 @@ INSERT INTO cdp.inbox (event, user_id, properties, occurred_at) VALUES
     ('Seen', 'u1', '{"n": 1, "what": "b", "at": "2024-01-05"}', '2024-01-05'), ('Seen', 'u1', '{"n": 2, "what": "a"}', '2024-01-04'), ('Seen', 'u2', NULL, '2024-01-04');
 INSERT INTO cdp.inbox (type, user_id, group_id, occurred_at) VALUES ('group', 'u1', 'z', '2024-01-01'), ('group', 'u1', 'acme', '2024-01-02');
 SELECT cdp.process();
+SELECT cdp.create_purpose('mail'), cdp.create_purpose('calls', mode => 'opt_out');
+SELECT count(cdp.set_consent('user_id', 'u' || i, purpose, i = 1, channel, occurred_at => '2024-03-01')) FROM generate_series(1, 2) i, unnest('{mail, calls}'::text[]) purpose,
+    unnest('{NULL, post, Ärger}'::text[]) channel WHERE channel IS NULL OR i = 1;
+SELECT cdp.suppress('email', 'u2@x.org', 'bounced');
 SELECT cdp.create_segment('seen', 'seen > 0');
 SELECT cdp.create_segment('Everybody', 'true');
 
@@ -44,7 +48,9 @@ SELECT i.type, i.value, jsonb_build_object(
                  WHERE m.profile_id = p.profile_id),
     'accounts', (SELECT coalesce(jsonb_agg(jsonb_build_object('group_id', a.group_id, 'since', a.since) ORDER BY a.group_id), '[]')
                  FROM cdp.account_member a WHERE a.profile_id = p.profile_id),
-    'consents', '[]'::jsonb) AS person
+    'consents', (SELECT coalesce(jsonb_agg(jsonb_build_object('purpose', c.purpose, 'channel', c.channel, 'granted', c.granted, 'occurred_at', c.occurred_at)
+                                           ORDER BY c.purpose COLLATE "C", c.channel COLLATE "C" NULLS FIRST), '[]') FROM cdp.consent c WHERE c.profile_id = p.profile_id),
+    'suppressed', EXISTS (SELECT FROM cdp.suppression s JOIN cdp.identifier n ON n.value = s.value AND n.type = s.type WHERE n.profile_id = p.profile_id)) AS person
 FROM cdp.identifier i JOIN cdp.profile p USING (profile_id);
 CREATE VIEW wrong AS
 SELECT type, value, k.key, cdp.get_profile(type, value) -> k.key AS got, person -> k.key AS wanted

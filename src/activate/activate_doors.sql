@@ -2,13 +2,13 @@
 
 CREATE FUNCTION cdp.create_destination(name text, segment text DEFAULT NULL, key text DEFAULT 'profile_id',
                                        columns jsonb DEFAULT NULL, purpose text DEFAULT NULL,
-                                       table_name text DEFAULT NULL) RETURNS regclass
+                                       table_name text DEFAULT NULL, channel text DEFAULT NULL) RETURNS regclass
     LANGUAGE c VOLATILE
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_create_destination';
-COMMENT ON FUNCTION cdp.create_destination(text, text, text, jsonb, text, text) IS
-    'Makes the table (default: cdp_out.<name>), one row per member of the segment, or per profile; fills it, keeps it current, and publishes it as cdp_<name>. columns: column → SQL expression over the profile row, which may call cdp.segment_names(); by default first_seen_at, last_seen_at, event_count and every trait there is now. key: profile_id, or an identifier type.';
-REVOKE ALL ON FUNCTION cdp.create_destination(text, text, text, jsonb, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION cdp.create_destination(text, text, text, jsonb, text, text, text) IS
+    'Makes the table (default: cdp_out.<name>), one row per member of the segment, or per profile; fills it, keeps it current, and publishes it as cdp_<name>. columns: column → SQL expression over the profile row, which may call cdp.segment_names() and cdp.consented(purpose, channel); by default first_seen_at, last_seen_at, event_count and every trait there is now. key: profile_id, or an identifier type. purpose: only people whose consent covers it, on channel (NULL: on every channel), are ever in it. Whoever is suppressed is in none.';
+REVOKE ALL ON FUNCTION cdp.create_destination(text, text, text, jsonb, text, text, text) FROM PUBLIC;
 
 CREATE FUNCTION cdp.drop_destination(name text) RETURNS void
     LANGUAGE c VOLATILE STRICT
@@ -17,6 +17,14 @@ CREATE FUNCTION cdp.drop_destination(name text) RETURNS void
 COMMENT ON FUNCTION cdp.drop_destination(text) IS
     'Drops the destination with its table and its publication.';
 REVOKE ALL ON FUNCTION cdp.drop_destination(text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.suppressed_count(destination text) RETURNS bigint
+    LANGUAGE c STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_suppressed_count';
+COMMENT ON FUNCTION cdp.suppressed_count(text) IS
+    'How many people would be in the destination but for their consent or a suppression.';
+REVOKE ALL ON FUNCTION cdp.suppressed_count(text) FROM PUBLIC;
 
 CREATE FUNCTION cdp.segment_names() RETURNS text[]
     LANGUAGE c STABLE

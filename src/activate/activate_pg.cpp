@@ -20,15 +20,13 @@ void TouchConfiguration() { pg::Query("SELECT cdp.touch_configuration()"); }
 
 }  // namespace
 
-CDP_FUNCTION(cdp_create_destination)  // cdp.create_destination(name, segment, key, columns, purpose, table_name) → regclass
+CDP_FUNCTION(cdp_create_destination)  // cdp.create_destination(name, segment, key, columns, purpose, table_name, channel) → regclass
 {
     const auto name = TextArgument(fcinfo, 0), segment = TextArgument(fcinfo, 1), key = TextArgument(fcinfo, 2),
-               purpose = TextArgument(fcinfo, 4), table_name = TextArgument(fcinfo, 5);
+               purpose = TextArgument(fcinfo, 4), table_name = TextArgument(fcinfo, 5), channel = TextArgument(fcinfo, 6);
     if (!name) throw Error(sqlstate::invalid_parameter_value, "destination name must not be null");
     if (!key) throw Error(sqlstate::invalid_parameter_value, "key must not be null")
         .Hint("It is profile_id or an identifier type.");
-    if (purpose)
-        throw Error(sqlstate::feature_not_supported, "destinations with a purpose are not supported yet");
     std::optional<Datum> columns;
     if (!PG_ARGISNULL(3)) columns = pg::Call([&] { return PointerGetDatum(PG_DETOAST_DATUM(PG_GETARG_DATUM(3))); });
 
@@ -36,7 +34,7 @@ CDP_FUNCTION(cdp_create_destination)  // cdp.create_destination(name, segment, k
     const pg::ActAs owner(pg::ExtensionOwner());
     const pg::Spi spi;
     LockPipeline();
-    const Oid table = activate::CreateDestination({*name, segment, *key, columns, table_name}, caller);
+    const Oid table = activate::CreateDestination({*name, segment, *key, columns, table_name, purpose, channel}, caller);
     TouchConfiguration();
     return ObjectIdGetDatum(table);
 }
@@ -49,6 +47,14 @@ CDP_FUNCTION(cdp_drop_destination)  // cdp.drop_destination(name)
     activate::DropDestination(*TextArgument(fcinfo, 0));
     TouchConfiguration();
     return Datum(0);
+}
+
+CDP_FUNCTION(cdp_suppressed_count)  // cdp.suppressed_count(destination) → bigint
+{
+    const std::string name = *TextArgument(fcinfo, 0);
+    const pg::ActAs owner(pg::ExtensionOwner());
+    const pg::Spi spi;
+    PG_RETURN_INT64(activate::Destinations::Load().Named(name).CountKeptOut());
 }
 
 CDP_FUNCTION(cdp_segment_names)  // cdp.segment_names() → text[]

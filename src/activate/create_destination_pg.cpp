@@ -75,6 +75,8 @@ Columns Analyse(const Definition& definition, Oid owner) {
         const std::string what = "column \"" + name + "\" of destination \"" + definition.name + "\"";
         const pg::Condition parsed(text, what, profile, "profile", owner, kSpecialCalls, {.kind = pg::Condition::Kind::kValue});
         columns.types.push_back(parsed.type());
+        for (size_t call = 0; call < parsed.specials().size(); ++call)
+            if (parsed.specials()[call].function == kSpecialCalls[1]) govern::ConsentAt(parsed, call, govern::Purposes::Load());
         for (const int number : parsed.columns()) {
             if (number == 0)
                 throw Error(sqlstate::feature_not_supported, what + " reads the whole profile row")
@@ -87,6 +89,16 @@ Columns Analyse(const Definition& definition, Oid owner) {
         }
     }
     return columns;
+}
+
+std::optional<govern::ConsentQuestion> PurposeOf(const Request& request) {
+    if (!request.purpose && request.channel)
+        throw Error(sqlstate::invalid_parameter_value, "a channel without a purpose says nothing").Hint("Name the purpose that people consent to.");
+    if (!request.purpose) return std::nullopt;
+    const auto purposes = govern::Purposes::Load();
+    const auto* purpose = purposes.Named(*request.purpose);
+    if (purpose == nullptr) throw govern::NoPurpose(*request.purpose);
+    return govern::ConsentQuestion{*purpose, request.channel};
 }
 
 /// Where the table is to be, qualified and quoted. Without a schema it is in cdp_out.
@@ -133,10 +145,11 @@ void Insert(const Definition& d, const Columns& columns) {
         texts.push_back(text);
     }
     pg::Execute(
-        "INSERT INTO cdp.destination (destination_id, name, segment, key, columns, table_name, owner, reads)"
-        " VALUES ($1, $2, $3, $4, jsonb_object($5, $6), $7, $8::name, $9::name[])",
+        "INSERT INTO cdp.destination (destination_id, name, segment, key, columns, table_name, owner, reads, purpose, channel)"
+        " VALUES ($1, $2, $3, $4, jsonb_object($5, $6), $7, $8::name, $9::name[], $10, $11)",
         {pg::Int8(d.destination_id), pg::Text(d.name), pg::TextOrNull(d.segment), pg::Text(d.key), NameArray(names),
-         NameArray(texts), pg::Text(d.table), pg::Text(d.owner), NameArray(columns.reads)});
+         NameArray(texts), pg::Text(d.table), pg::Text(d.owner), NameArray(columns.reads),
+         pg::TextOrNull(d.purpose ? std::optional(d.purpose->purpose.name) : std::nullopt), pg::TextOrNull(d.purpose ? d.purpose->channel : std::nullopt)});
 }
 
 }  // namespace
@@ -150,7 +163,7 @@ Oid CreateDestination(const Request& request, Oid owner) {
         throw Error(sqlstate::undefined_object, "segment \"" + *request.segment + "\" does not exist")
             .Hint("Create it with cdp.create_segment.");
 
-    Definition d{0, request.name, request.segment, request.key, {}, {}, {}};
+    Definition d{0, request.name, request.segment, request.key, {}, {}, {}, false, PurposeOf(request)};
     if (!d.KeyedByProfile() &&
         !Exists("SELECT FROM cdp.identifier_type WHERE name = $1 AND dropped_at IS NULL", request.key))
         throw Error(sqlstate::undefined_object, "identifier type \"" + request.key + "\" does not exist")

@@ -11,6 +11,7 @@ struct Request {
     std::string key;
     std::optional<Datum> columns;  // jsonb
     std::optional<std::string> table_name;
+    std::optional<std::string> purpose, channel;
 };
 
 /// Makes the destination for `owner`, with its table and publication, and fills it. Returns the table. Needs an open

@@ -65,6 +65,12 @@ bool Attempt(const Destination& destination, F&& work) {
     return false;
 }
 
+/// A condition of SQL: whether anything may be sent of the person at all.
+std::string Permitted(const Definition& definition, const std::string& person) {
+    const std::string suppressed = "NOT EXISTS (SELECT FROM cdp.suppressed_profile s WHERE s.profile_id = " + person + ")";
+    return definition.purpose ? suppressed + " AND " + govern::CoversSql(person, *definition.purpose) : suppressed;
+}
+
 /// a.x, a.y for the columns x and y.
 std::string List(const std::vector<std::string>& columns, const std::string& prefix) {
     std::string list;
@@ -90,6 +96,12 @@ bool Definition::DependsOn(std::span<const std::string> segments) const {
     return std::find(segments.begin(), segments.end(), segment) != segments.end() ||
            std::any_of(columns.begin(), columns.end(), [](const auto& column) {
                return column.second.find(kSpecialCalls[0]) != std::string::npos;
+           });
+}
+
+bool Definition::DependsOnConsent(std::string_view to) const {
+    return (purpose && purpose->purpose.name == to) || std::any_of(columns.begin(), columns.end(), [](const auto& column) {
+               return column.second.find(kSpecialCalls[1]) != std::string::npos;
            });
 }
 
@@ -150,38 +162,50 @@ void Destination::Prepare() {
     const std::string id = std::to_string(d.destination_id), key = quoted[0];
     const std::vector<std::string> others(quoted.begin() + 1, quoted.end());
 
-    std::string values;
+    std::string values, consents;
     bool asks_segments = false;
+    int asked = 0;
     for (size_t i = 0; i < d.columns.size(); ++i) {
         const auto& [name, text] = d.columns[i];
         std::string expression = text;
-        if (text.find(kSpecialCalls[0]) != std::string::npos) {
+        if (text.find(kSpecialCalls[0]) != std::string::npos || text.find(kSpecialCalls[1]) != std::string::npos) {
             const Oid owner = pg::Call([&] { return get_role_oid(d.owner.c_str(), false); });
             const pg::Condition parsed(text, "column \"" + name + "\" of destination \"" + d.name + "\"", ProfileTable(),
                                        "profile", owner, kSpecialCalls, {.kind = pg::Condition::Kind::kValue});
-            asks_segments |= !parsed.specials().empty();
-            expression = parsed.Rewritten([](const pg::SpecialCall&) { return " cdp_wanted.segments "; });
+            size_t call = 0;
+            expression = parsed.Rewritten([&](const pg::SpecialCall& special) -> std::string {
+                const size_t number = call++;
+                if (special.function == kSpecialCalls[0]) {
+                    asks_segments = true;
+                    return " cdp_wanted.segments ";
+                }
+                consents += (asked++ == 0 ? "" : ", ") + govern::CoversSql("t.profile_id", govern::ConsentAt(parsed, number, govern::Purposes::Load()));
+                return " cdp_wanted.consents[" + std::to_string(asked) + "] ";
+            });
         }
         // The line feed ends a comment at the end of the text.
         values += (i == 0 ? "" : ", ") + ("CAST((" + expression + "\n) AS " + type_names[i + 1] + ") AS ") + others[i];
     }
 
+    // Whose row is to be there, if they have a key: worked out once a person, and no further than to the first no.
+    std::string meant = "p.profile_id IS NOT NULL";
+    if (d.segment) meant += " AND m.profile_id IS NOT NULL";
+    meant += " AND " + Permitted(d, "t.profile_id");
+    const std::string people =
+        "(SELECT t.profile_id, " + meant + " AS meant FROM cdp_touched t LEFT JOIN cdp.profile p ON p.profile_id = t.profile_id" +
+        (d.segment ? " LEFT JOIN cdp.segment_member m ON m.profile_id = t.profile_id AND m.segment_id = " + segment_id : "") + " OFFSET 0)";
     // Keys and segments are looked up of those only who are meant at all.
-    const std::string in_segment =
-        d.segment ? " LEFT JOIN cdp.segment_member m ON m.profile_id = t.profile_id AND m.segment_id = " + segment_id : "";
-    const std::string meant = std::string("p.profile_id IS NOT NULL") + (d.segment ? " AND m.profile_id IS NOT NULL" : "");
     const std::string last_seen =
         " LEFT JOIN LATERAL (SELECT i.value FROM cdp.identifier i"
-        " WHERE " + meant + " AND i.profile_id = t.profile_id AND i.type = " + Literal(d.key) +
+        " WHERE t.meant AND i.profile_id = t.profile_id AND i.type = " + Literal(d.key) +
         " ORDER BY i.last_seen_at DESC, i.identifier_id DESC LIMIT 1) k ON true";
     const std::string segments =
-        "CASE WHEN " + meant + " THEN ARRAY(SELECT s.name FROM cdp.segment_member a JOIN cdp.segment s USING (segment_id)"
+        "CASE WHEN t.meant THEN ARRAY(SELECT s.name FROM cdp.segment_member a JOIN cdp.segment s USING (segment_id)"
         " WHERE a.profile_id = t.profile_id ORDER BY s.name COLLATE \"C\") END";
     plans->wanted = pg::Statement(
-        "SELECT t.profile_id, " + meant + (by_profile ? ", t.profile_id" : " AND k.value IS NOT NULL, k.value") + ", " +
-        (asks_segments ? segments : "NULL::text[]") +
-        " FROM cdp_touched t LEFT JOIN cdp.profile p ON p.profile_id = t.profile_id" + in_segment +
-        (by_profile ? "" : last_seen));
+        std::string("SELECT t.profile_id, t.meant") + (by_profile ? ", t.profile_id" : " AND k.value IS NOT NULL, k.value") + ", " +
+        (asks_segments ? segments : "NULL::text[]") + ", " +
+        (asked > 0 ? "CASE WHEN t.meant THEN ARRAY[" + consents + "] END" : "NULL::boolean[]") + " FROM " + people + " t" + (by_profile ? "" : last_seen));
 
     plans->forget = pg::Statement(
         "DELETE FROM cdp.destination_member m USING cdp_wanted w"
@@ -231,7 +255,7 @@ Changes Destination::Maintain(bool leave_only) {
     Prepare();
     Changes changes;
     pg::StagedRows wanted("cdp_wanted", {{"profile_id", INT8OID}, {"wanted", BOOLOID}, {"key", plans_->key_type},
-                                         {"segments", TEXTARRAYOID}});
+                                         {"segments", TEXTARRAYOID}, {"consents", BOOLARRAYOID}});
     wanted.Take(plans_->wanted);
     if (definition_.KeyedByProfile()) {
         changes.rows += plans_->leave.Execute();
@@ -279,14 +303,32 @@ Changes Destination::Refill() {
     return changes;
 }
 
+int64 Destination::CountKeptOut() const {
+    const Definition& d = definition_;
+    std::string sql = "SELECT count(*) FROM ";
+    sql += d.segment ? "cdp.segment_member p JOIN cdp.segment s ON s.segment_id = p.segment_id AND s.name = " + Literal(*d.segment) : "cdp.profile p";
+    sql += " WHERE NOT (" + Permitted(d, "p.profile_id") + ")";
+    if (!d.KeyedByProfile())
+        sql += " AND EXISTS (SELECT FROM cdp.identifier i WHERE i.profile_id = p.profile_id AND i.type = " + Literal(d.key) + ")";
+    return pg::Query(sql, {}, true).Int8(0, 1);
+}
+
+const Destination& Destinations::Named(std::string_view name) const {
+    const auto found = std::find_if(destinations_.begin(), destinations_.end(), [&](const auto& d) { return d.definition().name == name; });
+    if (found == destinations_.end()) throw Error(sqlstate::undefined_object, "destination \"" + std::string(name) + "\" does not exist");
+    return *found;
+}
+
 Destinations Destinations::Load() {
     Destinations loaded;
     const auto rows = pg::Query(
-        "SELECT destination_id, name, segment, key, columns, table_name, owner::text, problem IS NOT NULL"
-        " FROM cdp.destination ORDER BY destination_id");
+        "SELECT destination_id, d.name, segment, key, columns, table_name, owner::text, problem IS NOT NULL, purpose,"
+        " p.mode = 'opt_out', channel FROM cdp.destination d LEFT JOIN cdp.purpose p ON p.name = d.purpose ORDER BY destination_id");
     for (uint64 i = 0; i < rows.size(); ++i) {
         Definition d{rows.Int8(i, 1), rows.Text(i, 2), rows.OptionalText(i, 3), rows.Text(i, 4), {}, rows.Text(i, 6),
-                     rows.Text(i, 7), rows.Bool(i, 8)};
+                     rows.Text(i, 7), rows.Bool(i, 8), {}};
+        // Of a purpose that is not there (any more) nobody's consent is known.
+        if (rows.Get(i, 9)) d.purpose = govern::ConsentQuestion{{rows.Text(i, 9), rows.Bool(i, 10)}, rows.OptionalText(i, 11)};
         pg::Json(pg::Unpacked(*rows.Get(i, 5))).ForEach([&](std::string_view name, const pg::Json& expression) {
             d.columns.emplace_back(name, expression.ToText());
         });
@@ -304,6 +346,12 @@ void Destinations::Apply() {
 void Destinations::Refill(std::span<const std::string> segments, bool all) {
     for (Destination& destination : destinations_)
         if ((all || destination.definition().DependsOn(segments)) && !destination.definition().stands_still)
+            Attempt(destination, [&] { destination.Refill(); });
+}
+
+void Destinations::RefillOf(std::string_view purpose) {
+    for (Destination& destination : destinations_)
+        if (destination.definition().DependsOnConsent(purpose) && !destination.definition().stands_still)
             Attempt(destination, [&] { destination.Refill(); });
 }
 

@@ -6,6 +6,7 @@
 // in a security-restricted operation. Only their values are then written, by the extension's owner.
 #pragma once
 
+#include "govern/consent_pg.hpp"
 #include "pg/spi.hpp"
 
 namespace cdp::activate {
@@ -20,10 +21,13 @@ struct Definition {
     std::string table;                                          // qualified and quoted
     std::string owner;
     bool stands_still = false;                                  // has a problem
+    std::optional<govern::ConsentQuestion> purpose;             // only who consents to it
 
     bool KeyedByProfile() const { return key == "profile_id"; }
     /// Whether a change of the members of one of these segments may change it.
     bool DependsOn(std::span<const std::string> segments) const;
+    /// Whether consent to the purpose may change it.
+    bool DependsOnConsent(std::string_view to) const;
 };
 
 /// How many rows were written.
@@ -46,6 +50,8 @@ public:
     Changes Maintain(bool leave_only);
     /// Puts all rows right, whosever they are.
     Changes Refill();
+    /// How many people would be in it but for consent or a suppression.
+    int64 CountKeptOut() const;
 
 private:
     struct Plans;
@@ -62,6 +68,8 @@ public:
 
     bool empty() const { return destinations_.empty(); }
     const std::vector<Destination>& all() const { return destinations_; }
+    /// Throws if there is none of that name.
+    const Destination& Named(std::string_view name) const;
 
     /// Puts the rows of the people in the staged rows cdp_touched (profile_id bigint; each once) right: of everybody
     /// whose profile, identifiers or memberships changed, who is new or was merged away. After all of these are
@@ -73,6 +81,8 @@ public:
     /// The same for everybody, in the destinations that depend on one of these segments. For what changes a
     /// segment's members outside of a batch: creating, altering, dropping it. `all`: in all destinations.
     void Refill(std::span<const std::string> segments, bool all = false);
+    /// The same, in the destinations that ask for consent to a purpose.
+    void RefillOf(std::string_view purpose);
 
     struct Difference {
         std::string table;
@@ -92,6 +102,6 @@ std::string Literal(const std::string& text);
 Oid ProfileTable();
 
 /// The calls that an expression may make beside reading columns.
-inline constexpr const char* kSpecialCalls[] = {"segment_names"};
+inline constexpr const char* kSpecialCalls[] = {"segment_names", "consented"};
 
 }  // namespace cdp::activate

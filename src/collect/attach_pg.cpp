@@ -20,6 +20,7 @@ extern "C" {
 #include "catalog/pg_class.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
+#include "replication/logicalworker.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
@@ -70,18 +71,58 @@ public:
     }
 
     /// Puts them all into the inbox; how many they were.
-    int64 Send(const std::string& event, const std::string& source) {
-        static pg::Statement insert(
+    int64 Send(const Attachment& attachment, const std::string& source) {
+        static pg::Statement track(
             "INSERT INTO cdp.inbox (message_id, type, source, event, user_id, anonymous_id, properties, context, occurred_at)"
             " SELECT message_id, 'track', $1, $2, user_id, anonymous_id, properties, context, coalesce(occurred_at, now())"
             " FROM cdp_attached_rows",
             {TEXTOID, TEXTOID});
+        static pg::Statement identify(
+            "INSERT INTO cdp.inbox (message_id, type, source, user_id, anonymous_id, traits, context, occurred_at)"
+            " SELECT message_id, 'identify', $1, user_id, anonymous_id, properties, context, coalesce(occurred_at, now())"
+            " FROM cdp_attached_rows",
+            {TEXTOID});
         const pg::ActAs owner(pg::ExtensionOwner());
-        return static_cast<int64>(insert.Execute({pg::Text(source), pg::Text(event)}));
+        return static_cast<int64>(attachment.identify ? identify.Execute({pg::Text(source)})
+                                                      : track.Execute({pg::Text(source), pg::Text(attachment.event)}));
     }
 
 private:
     pg::StagedRows rows_{"cdp_attached_rows", RowReader::MessageColumns()};
+};
+
+/// The rows of a transition table, from the first: by a place of our own, for other triggers read them too. Its methods may
+/// raise; the slot goes with the memory that it was made in.
+class RowsOf {
+public:
+    RowsOf(Tuplestorestate* store, TupleDesc descriptor) : store_(store) {
+        pg::Call([&] {
+            pointer_ = tuplestore_alloc_read_pointer(store, EXEC_FLAG_REWIND);
+            slot_ = MakeSingleTupleTableSlot(descriptor, &TTSOpsMinimalTuple);
+            tuplestore_select_read_pointer(store, pointer_);
+            tuplestore_rescan(store);
+        });
+    }
+    bool Next() {
+        tuplestore_select_read_pointer(store_, pointer_);
+        return tuplestore_gettupleslot(store_, true, false, slot_);
+    }
+    bool SameAs(const RowsOf& other) const {
+        bool free_this, free_other;
+        const MinimalTuple a = ExecFetchSlotMinimalTuple(slot_, &free_this), b = ExecFetchSlotMinimalTuple(other.slot_, &free_other);
+        return a->t_len == b->t_len && a->t_hoff == b->t_hoff &&
+               memcmp(a->t_bits, b->t_bits, a->t_len - offsetof(MinimalTupleData, t_bits)) == 0;
+    }
+    void Values(const Datum** values, const bool** nulls) {
+        slot_getallattrs(slot_);
+        *values = slot_->tts_values;
+        *nulls = slot_->tts_isnull;
+    }
+
+private:
+    Tuplestorestate* store_;
+    int pointer_;
+    TupleTableSlot* slot_;
 };
 
 /// What the trigger of a table does, prepared. Made anew when the table has changed.
@@ -107,29 +148,37 @@ public:
         return config_ == config && source_ == source && equalTupleDescs(rows_, rows);
     }
 
-    void Run(Tuplestorestate* inserted, Oid table_owner) {
-        struct Reading { int pointer; TupleTableSlot* slot; };
-        const Reading reading = pg::Call([&] {
-            // A place of our own: other triggers read the same rows.
-            const Reading r{tuplestore_alloc_read_pointer(inserted, EXEC_FLAG_REWIND),
-                            MakeSingleTupleTableSlot(rows_, &TTSOpsMinimalTuple)};
-            tuplestore_select_read_pointer(inserted, r.pointer);
-            tuplestore_rescan(inserted);
-            return r;
-        });
+    /// Sends the rows of a statement; of an UPDATE (`old`: what they were) those that are not as they were.
+    void Run(Tuplestorestate* inserted, Tuplestorestate* old, Oid table_owner) {
+        RowsOf now(inserted, rows_);
+        std::optional<RowsOf> before;
+        if (old != nullptr) before.emplace(old, rows_);
         Outgoing messages;
         messages.Add(reader_.get(), table_owner, [&](const Datum** values, const bool** nulls) {
             return pg::Call([&] {
-                tuplestore_select_read_pointer(inserted, reading.pointer);
-                if (!tuplestore_gettupleslot(inserted, true, false, reading.slot)) return false;
-                slot_getallattrs(reading.slot);
-                *values = reading.slot->tts_values;
-                *nulls = reading.slot->tts_isnull;
+                do {
+                    if (!now.Next()) return false;
+                } while (before && before->Next() && now.SameAs(*before));
+                now.Values(values, nulls);
                 return true;
             });
         });
-        pg::Call([&] { ExecDropSingleTupleTableSlot(reading.slot); });
-        messages.Send(attachment_.event, source_);
+        messages.Send(attachment_, source_);
+    }
+
+    /// Sends one row.
+    void Run(HeapTuple row, Oid table_owner) {
+        std::vector<Datum> row_values(static_cast<size_t>(rows_->natts));
+        const std::unique_ptr<bool[]> row_nulls(new bool[row_values.size()]);
+        heap_deform_tuple(row, rows_, row_values.data(), row_nulls.get());
+        Outgoing messages;
+        bool done = false;
+        messages.Add(reader_.get(), table_owner, [&](const Datum** values, const bool** nulls) {
+            *values = row_values.data();
+            *nulls = row_nulls.get();
+            return !std::exchange(done, true);
+        });
+        messages.Send(attachment_, source_);
     }
 
 private:
@@ -149,6 +198,12 @@ private:
     TupleDesc rows_;
 };
 
+/// Whether two rows of a table hold the same bytes.
+bool SameData(HeapTuple a, HeapTuple b) {
+    return a->t_len == b->t_len && a->t_data->t_hoff == b->t_data->t_hoff &&
+           memcmp(a->t_data->t_bits, b->t_data->t_bits, a->t_len - offsetof(HeapTupleHeaderData, t_bits)) == 0;
+}
+
 std::shared_ptr<Feed> FeedOf(const Trigger* trigger, Relation rel) {
     static std::unordered_map<Oid, std::shared_ptr<Feed>> feeds;
     auto& feed = feeds[trigger->tgoid];
@@ -158,12 +213,14 @@ std::shared_ptr<Feed> FeedOf(const Trigger* trigger, Relation rel) {
     return feed;
 }
 
-/// The table's trigger that is ours, by whatever name, if it has one.
-std::optional<std::string> TriggerOf(Oid table) {
+/// The table's triggers that are ours, by whatever name.
+std::vector<std::string> TriggersOf(Oid table) {
     const auto rows = pg::Query("SELECT quote_ident(tgname) FROM pg_trigger WHERE tgrelid = $1"
-                                " AND tgfoid = 'cdp.send_inserted_rows()'::regprocedure",
+                                " AND tgfoid IN ('cdp.send_inserted_rows()'::regprocedure, 'cdp.send_applied_row()'::regprocedure)",
                                 {pg::Value(OIDOID, ObjectIdGetDatum(table))});
-    return rows.empty() ? std::nullopt : std::optional(rows.Text(0, 1));
+    std::vector<std::string> names;
+    for (uint64 i = 0; i < rows.size(); ++i) names.push_back(rows.Text(i, 1));
+    return names;
 }
 
 /// Raises unless the caller may attach or detach the relation. Takes no lock.
@@ -230,12 +287,19 @@ void CheckIdentifierTypes(const Attachment& attachment) {
 }
 
 /// The arguments of cdp.attach_table as the trigger keeps them. Raises where they mean nothing.
-std::string Config(const pg::Arg& event, const pg::Arg& identifiers, const pg::Arg& occurred_at, const pg::Arg& properties) {
+std::string Config(const pg::Arg& event, const pg::Arg& identifiers, const pg::Arg& occurred_at, const pg::Arg& properties,
+                   const pg::Arg& type, const pg::Arg& updates) {
     const auto invalid = [](const char* message) { return Error(sqlstate::invalid_parameter_value, message); };
-    if (event.null || IsBlank(pg::Bytes(event.value)))
-        throw invalid("event must not be empty").Hint("It names the track messages that the rows become.");
-    if (Characters(pg::Bytes(event.value)) > kLongestName)
-        throw invalid("event is too long").Detail("At most " + std::to_string(kLongestName) + " characters are allowed.");
+    const std::string kind(type.null ? std::string_view("track") : pg::Bytes(type.value));
+    if (kind != "track" && kind != "identify")
+        throw Error(sqlstate::invalid_parameter_value, "rows cannot become messages of type \"" + kind + "\"").Hint("They become track or identify messages.");
+    if (kind == "identify" && !event.null) throw invalid("identify messages have no event").Hint("Give NULL as event.");
+    if (kind == "track") {
+        if (event.null || IsBlank(pg::Bytes(event.value)))
+            throw invalid("event must not be empty").Hint("It names the track messages that the rows become.");
+        if (Characters(pg::Bytes(event.value)) > kLongestName)
+            throw invalid("event is too long").Detail("At most " + std::to_string(kLongestName) + " characters are allowed.");
+    }
     const char* example = "Map types of identifiers to columns, as in {\"user_id\": \"customer_id\", \"email\": \"email\"}.";
     const pg::Json columns = identifiers.null ? pg::Json() : pg::Json(pg::Unpacked(identifiers.value));
     bool all_text = true, any = false;
@@ -249,8 +313,8 @@ std::string Config(const pg::Arg& event, const pg::Arg& identifiers, const pg::A
     if (!properties.null && pg::Query("SELECT array_position($1, NULL) IS NOT NULL", {properties}).Bool(0, 1))
         throw invalid("properties must not contain nulls").Hint("Leave properties away to send all other columns.");
     return pg::Query("SELECT jsonb_strip_nulls(jsonb_build_object('event', $1, 'identifiers', $2, 'occurred_at', $3::text,"
-                     " 'properties', to_jsonb($4::text[])))::text",
-                     {event, identifiers, occurred_at, properties})
+                     " 'properties', to_jsonb($4::text[]), 'type', nullif($5, 'track'), 'updates', nullif($6, false)))::text",
+                     {event, identifiers, occurred_at, properties, pg::Text(kind), updates})
         .Text(0, 1);
 }
 
@@ -287,7 +351,20 @@ int64 Backfill(const Table& table, const Attachment& attachment, const std::stri
             });
         }
     }
-    return messages.Send(attachment.event, name);
+    return messages.Send(attachment, name);
+}
+
+void CreateTriggers(const std::string& table, const Attachment& attachment, const std::string& config, bool partitioned) {
+    const std::string by_statement = " FOR EACH STATEMENT EXECUTE FUNCTION cdp.send_inserted_rows(" + config + ")";
+    pg::Execute("CREATE TRIGGER cdp_send_inserted_rows AFTER INSERT ON " + table + " REFERENCING NEW TABLE AS cdp_inserted_rows" + by_statement);
+    if (attachment.updates)
+        pg::Execute("CREATE TRIGGER cdp_send_updated_rows AFTER UPDATE ON " + table +
+                    " REFERENCING OLD TABLE AS cdp_old_rows NEW TABLE AS cdp_inserted_rows" + by_statement);
+    if (partitioned) return;
+    // A subscription applies rows, not statements.
+    pg::Execute("CREATE TRIGGER cdp_send_applied_rows AFTER INSERT" + std::string(attachment.updates ? " OR UPDATE" : "") + " ON " + table +
+                " FOR EACH ROW EXECUTE FUNCTION cdp.send_applied_row(" + config + ")");
+    pg::Execute("ALTER TABLE " + table + " ENABLE REPLICA TRIGGER cdp_send_applied_rows");
 }
 
 /// With the numbers of the columns, which stay when their names change.
@@ -302,27 +379,30 @@ std::string WithNumbers(const std::string& config, Oid table) {
 
 int64 AttachTable(Oid relation, const std::string& config, bool backfill) {
     CheckRelation(relation);
-    // The lock that CREATE TRIGGER takes: nobody writes from here on until the transaction ends.
-    const Table table(relation, ShareRowExclusiveLock);
-    const std::string name = QualifiedName(table.rel());
-    if (TriggerOf(relation))
-        throw Error(sqlstate::duplicate_object, "table \"" + std::string(RelationGetRelationName(table.rel())) + "\" is attached already")
-            .Hint("Call cdp.detach_table first to attach it differently.");
     const Attachment attachment = Attachment::Parse(config.c_str());
-    CheckIdentifierTypes(attachment);
-    RowReader(attachment, RelationGetDescr(table.rel()), RelationGetRelationName(table.rel()));
-    pg::Execute("CREATE TRIGGER cdp_send_inserted_rows AFTER INSERT ON " + name +
-                " REFERENCING NEW TABLE AS cdp_inserted_rows"
-                " FOR EACH STATEMENT EXECUTE FUNCTION cdp.send_inserted_rows(" + QuotedText(WithNumbers(config, relation)) + ")");
-    return backfill ? Backfill(table, attachment, name) : 0;
+    std::string name;
+    bool partitioned;
+    {
+        // The lock that CREATE TRIGGER takes: nobody writes from here on until the transaction ends.
+        const Table table(relation, ShareRowExclusiveLock);
+        name = QualifiedName(table.rel());
+        partitioned = table.partitioned();
+        if (!TriggersOf(relation).empty())
+            throw Error(sqlstate::duplicate_object, "table \"" + std::string(RelationGetRelationName(table.rel())) + "\" is attached already")
+                .Hint("Call cdp.detach_table first to attach it differently.");
+        CheckIdentifierTypes(attachment);
+        RowReader(attachment, RelationGetDescr(table.rel()), RelationGetRelationName(table.rel()));
+    }
+    CreateTriggers(name, attachment, QuotedText(WithNumbers(config, relation)), partitioned);
+    return backfill ? Backfill(Table(relation, ShareRowExclusiveLock), attachment, name) : 0;
 }
 
 bool DetachTable(Oid relation) {
     CheckRelation(relation);
     const Table table(relation, AccessExclusiveLock);
-    const auto trigger = TriggerOf(relation);
-    if (trigger) pg::Execute("DROP TRIGGER " + *trigger + " ON " + QualifiedName(table.rel()));
-    return trigger.has_value();
+    const auto triggers = TriggersOf(relation);
+    for (const auto& trigger : triggers) pg::Execute("DROP TRIGGER " + trigger + " ON " + QualifiedName(table.rel()));
+    return !triggers.empty();
 }
 
 }  // namespace
@@ -332,13 +412,13 @@ bool DetachTable(Oid relation) {
 using namespace cdp;
 
 CDP_FUNCTION(cdp_attach_table)  // cdp.attach_table(relation regclass, event text, identifiers jsonb, occurred_at name,
-                                //                  properties name[], backfill boolean) → bigint
+                                //                  properties name[], backfill boolean, type text, updates boolean) → bigint
 {
     if (PG_ARGISNULL(0)) throw Error(sqlstate::invalid_parameter_value, "relation must not be null");
     const pg::Spi spi;
     const auto argument = [&](int i, Oid type) { return pg::Arg{type, PG_GETARG_DATUM(i), PG_ARGISNULL(i)}; };
     const std::string config =
-        collect::Config(argument(1, TEXTOID), argument(2, JSONBOID), argument(3, NAMEOID), argument(4, NAMEARRAYOID));
+        collect::Config(argument(1, TEXTOID), argument(2, JSONBOID), argument(3, NAMEOID), argument(4, NAMEARRAYOID), argument(6, TEXTOID), argument(7, BOOLOID));
     return Int64GetDatum(collect::AttachTable(PG_GETARG_OID(0), config, PG_ARGISNULL(5) || PG_GETARG_BOOL(5)));
 }
 
@@ -366,13 +446,31 @@ CDP_FUNCTION(cdp_attached_table_lacks)  // cdp.attached_table_lacks(relation reg
 CDP_FUNCTION(cdp_send_inserted_rows)  // cdp.send_inserted_rows() → trigger
 {
     const auto* call = CALLED_AS_TRIGGER(fcinfo) ? reinterpret_cast<const TriggerData*>(fcinfo->context) : nullptr;
-    if (call == nullptr || !TRIGGER_FIRED_AFTER(call->tg_event) || !TRIGGER_FIRED_BY_INSERT(call->tg_event) ||
-        !TRIGGER_FIRED_FOR_STATEMENT(call->tg_event) || call->tg_newtable == nullptr || call->tg_trigger->tgnargs != 1)
+    const bool update = call != nullptr && TRIGGER_FIRED_BY_UPDATE(call->tg_event);
+    if (call == nullptr || !TRIGGER_FIRED_AFTER(call->tg_event) || !(update || TRIGGER_FIRED_BY_INSERT(call->tg_event)) ||
+        (update && call->tg_oldtable == nullptr) || !TRIGGER_FIRED_FOR_STATEMENT(call->tg_event) || call->tg_newtable == nullptr || call->tg_trigger->tgnargs != 1)
         throw Error("39P01", "cdp.send_inserted_rows was called in a way that cdp.attach_table does not arrange")
             .Hint("Attach tables with cdp.attach_table.");
     if (tuplestore_tuple_count(call->tg_newtable) == 0) return PointerGetDatum(nullptr);
     const pg::Spi spi;
     const auto feed = collect::FeedOf(call->tg_trigger, call->tg_relation);
-    feed->Run(call->tg_newtable, call->tg_relation->rd_rel->relowner);
+    feed->Run(call->tg_newtable, update ? call->tg_oldtable : nullptr, call->tg_relation->rd_rel->relowner);
+    return PointerGetDatum(nullptr);
+}
+
+CDP_FUNCTION(cdp_send_applied_row)  // cdp.send_applied_row() → trigger
+{
+    const auto* call = CALLED_AS_TRIGGER(fcinfo) ? reinterpret_cast<const TriggerData*>(fcinfo->context) : nullptr;
+    if (call == nullptr || !TRIGGER_FIRED_AFTER(call->tg_event) || TRIGGER_FIRED_BY_DELETE(call->tg_event) ||
+        !TRIGGER_FIRED_FOR_ROW(call->tg_event) || call->tg_trigger->tgnargs != 1)
+        throw Error("39P01", "cdp.send_applied_row was called in a way that cdp.attach_table does not arrange")
+            .Hint("Attach tables with cdp.attach_table.");
+    // Others who set session_replication_role want no triggers.
+    if (!pg::Call([] { return IsLogicalWorker(); })) return PointerGetDatum(nullptr);
+    const bool update = TRIGGER_FIRED_BY_UPDATE(call->tg_event);
+    const HeapTuple row = update ? call->tg_newtuple : call->tg_trigtuple;
+    if (update && collect::SameData(row, call->tg_trigtuple)) return PointerGetDatum(nullptr);
+    const pg::Spi spi;
+    collect::FeedOf(call->tg_trigger, call->tg_relation)->Run(row, call->tg_relation->rd_rel->relowner);
     return PointerGetDatum(nullptr);
 }

@@ -162,7 +162,8 @@ Error Lacks(const std::string& column, TupleDesc rows, std::string_view table) {
 Attachment Attachment::Parse(const char* json) {
     const pg::Json config(pg::Call([&] { return DirectFunctionCall1(jsonb_in, CStringGetDatum(json)); }));
     const auto text = [&](const char* key) { return config.Find(key).value_or(pg::Json()).ToText(); };
-    Attachment attachment{.event = text("event")};
+    Attachment attachment{.event = config.Find("event") ? text("event") : "", .identify = config.Find("type").has_value(),
+                          .updates = config.Find("updates").has_value()};
     if (const auto identifiers = config.Find("identifiers"))
         identifiers->ForEach([&](std::string_view type, const pg::Json& column) {
             attachment.identifiers.emplace_back(type, column.ToText());

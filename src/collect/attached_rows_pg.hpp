@@ -1,4 +1,4 @@
-// collect/attached_rows_pg.hpp: rows of a table of the user's as track messages.
+// collect/attached_rows_pg.hpp: rows of a table of the user's as track or identify messages.
 #pragma once
 
 #include "pg/spi.hpp"
@@ -7,7 +7,9 @@ namespace cdp::collect {
 
 /// What cdp.attach_table was told of a table.
 struct Attachment {
-    std::string event;
+    std::string event;                                             // of track messages
+    bool identify = false;                                         // identify messages instead, of these traits
+    bool updates = false;                                          // rows that are updated become messages too
     std::vector<std::pair<std::string, std::string>> identifiers;  // type and column
     std::optional<std::string> occurred_at;                        // column
     std::optional<std::vector<std::string>> properties;            // columns; all others if not given

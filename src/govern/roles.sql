@@ -22,13 +22,13 @@ BEGIN
                'in_segment', 'has_identifier', 'consented', 'did', 'did_sequence', 'resolve', 'get_profile',
                'sees_personal', 'mask_traits', 'masked_keys'],
          ARRAY['segment', 'segment_member', 'segment_transition', 'segment_day', 'segment_freshness', 'listed_identifier', 'priority_list', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
-               'profile_alias', 'account_member', 'purpose']),
+               'profile_alias', 'account_member', 'purpose', 'consent', 'suppressed_profile']),
         ('cdp_analyst',
          ARRAY['segment_overlap', 'resolve', 'get_profile', 'sees_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],
          ARRAY['segment', 'segment_member', 'segment_transition', 'segment_day', 'segment_freshness', 'listed_identifier', 'priority_list', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
-               'profile_alias', 'account_member', 'purpose', 'event_masked', 'identity_link', 'identity_separation', 'suspicious_profile', 'destination']),
+               'profile_alias', 'account_member', 'purpose', 'consent', 'suppressed_profile', 'consent_record_masked', 'event_masked', 'identity_link', 'identity_separation', 'suspicious_profile', 'destination']),
         ('cdp_pii',
-         ARRAY['resolve', 'get_profile', 'timeline', 'explain_identity', 'explain_merge', 'explain_match', 'explain_segment',
+         ARRAY['resolve', 'get_profile', 'timeline', 'explain_identity', 'explain_merge', 'explain_match', 'explain_segment', 'explain_field',
                'sees_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],
          ARRAY[]::text[])
     LOOP
@@ -67,6 +67,9 @@ BEGIN
         EXECUTE pg_catalog.format('REVOKE INSERT, UPDATE ON %s FROM cdp_admin', object);
     END LOOP;
 END $$;
+
+-- The ledger is written by functions only, and by nobody changed.
+REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON cdp.consent_record FROM cdp_admin;
 
 GRANT USAGE ON SCHEMA cdp_segment TO cdp_marketer, cdp_analyst;
 

@@ -5,6 +5,7 @@
 
 #include "collect/events_pg.hpp"
 #include "collect/message_keys_pg.hpp"
+#include "govern/consent_pg.hpp"
 #include "identity/ledger_pg.hpp"
 #include "identity/separations_pg.hpp"
 #include "pg/settings.hpp"
@@ -33,7 +34,8 @@ struct Accepted {
 class Batch {
 public:
     Batch(Definitions& definitions, collect::InboxBatch& inbox)
-        : definitions_(definitions), inbox_(inbox), identifiers_(definitions.rules, inbox.messages().size()), rejections_(inbox.descriptor()) {}
+        : definitions_(definitions), inbox_(inbox), identifiers_(definitions.rules, inbox.messages().size()),
+          consents_(definitions.purposes), rejections_(inbox.descriptor()) {}
 
     void Run();
 
@@ -44,6 +46,7 @@ private:
     void FillEvents();
     void FoldPeople();
     void Write();
+    void WriteConsents(bool any_gone);
     std::span<identity::Candidate> Carried(const Accepted& a) { return std::span(carried_).subspan(a.first, a.count); }
     std::span<identity::Candidate> Kept(const Accepted& a) { return Carried(a).first(static_cast<size_t>(a.joined.kept)); }
 
@@ -53,6 +56,7 @@ private:
     std::vector<identity::Candidate> carried_;  // of all messages
     std::vector<Accepted> accepted_;
     std::vector<collect::MessageKey> keys_;     // of the accepted, in order
+    govern::BatchConsents consents_;
     collect::Rejections rejections_;
     std::optional<identity::Resolver> resolver_;
     std::optional<profile::People> people_;
@@ -129,6 +133,7 @@ void Batch::FillEvents() {
             linked.push_back(Int64GetDatum(identifiers_.entries()[candidate.identifier].identifier_id));
         const int64 event_id = events_->Add(message, identifiers_.entries()[kept.front().identifier].identifier_id, linked);
         ledger_.Record(message, event_id, Carried(a), a.joined, identifiers_);
+        consents_.Take(events_->rows().back(), kept.front().identifier);
     }
 }
 
@@ -164,10 +169,18 @@ void Batch::Write() {
     const identity::StagedMerges merges(*resolver_, identifiers_);
     events_->Write();
     ledger_.Write(identifiers_, *resolver_, merges);
+    WriteConsents(merges.any());
     profile::WriteAccounts(events_->rows(), [&](size_t i) { return people_->OfNode(accepted_[i].joined.node).profile_id(); }, merges.any());
     WritePeople(definitions_, *people_, touched_, merges.any(), {ledger_.first_new(), ledger_.new_count()});
     NoteProblems(definitions_);
     collect::MessageKeys::Remember(std::move(keys_), pg::dedupe_window);
+}
+
+void Batch::WriteConsents(bool any_gone) {
+    const auto people = consents_.Write(identifiers_, [&](int entry) { return resolver_->ProfileOf(resolver_->NodeOf(entry)); }, any_gone);
+    if (people.empty()) return;
+    for (auto& touched : touched_)
+        touched.consents_changed = std::binary_search(people.begin(), people.end(), touched.person->profile_id());
 }
 
 void Batch::Run() {

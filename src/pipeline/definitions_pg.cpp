@@ -76,6 +76,7 @@ Definitions& Current() {
         fresh.traits = profile::Traits::Load();
         fresh.segments = segment::Segments::Load(*fresh.traits);
         if (fresh.segments->AnyByClock()) fresh.traits->UseClock();
+        fresh.purposes = govern::Purposes::Load();
         fresh.destinations = activate::Destinations::Load();
         return fresh;
     });

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "activate/destination_pg.hpp"
+#include "govern/consent_pg.hpp"
 #include "identity/rules_pg.hpp"
 #include "profile/traits_pg.hpp"
 #include "segment/segments_pg.hpp"
@@ -12,6 +13,7 @@ struct Definitions {
     identity::Rules rules;
     std::unique_ptr<profile::Traits> traits;
     std::unique_ptr<segment::Segments> segments;
+    govern::Purposes purposes;
     activate::Destinations destinations;
 };
 

@@ -1,6 +1,7 @@
 // pipeline/merge_pg.cpp: see merge_pg.hpp.
 #include "pipeline/merge_pg.hpp"
 
+#include "govern/consent_pg.hpp"
 #include "identity/ledger_pg.hpp"
 #include "identity/separations_pg.hpp"
 #include "pg/settings.hpp"
@@ -57,6 +58,7 @@ int64 Merge(std::span<Joining> joinings, bool within_limits) {
         return joinings[i].reason.empty() ? std::string_view(joinings[i].cause) : std::string_view(joinings[i].reason);
     });
     identity::Ledger().Write(none, resolver, merges);
+    if (merges.any() && govern::ConsentsInUse()) govern::MergeConsents();
     profile::WriteAccounts({}, {}, merges.any());
     WritePeople(definitions, people, touched, merges.any());
     NoteProblems(definitions);

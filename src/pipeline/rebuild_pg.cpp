@@ -3,6 +3,7 @@
 #include <map>
 #include <unordered_map>
 
+#include "govern/consent_pg.hpp"
 #include "identity/stitch_pg.hpp"
 #include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
@@ -20,7 +21,7 @@ namespace {
 constexpr long kRowsAFetch = 50'000;
 constexpr size_t kPeopleAWrite = 10'000;
 
-const segment::Tables kFresh{"cdp_fresh_profile", "cdp_fresh_member", "cdp_fresh_identifier"};
+const segment::Tables kFresh{"cdp_fresh_profile", "cdp_fresh_member", "cdp_fresh_identifier", "cdp_fresh_consent"};
 
 /// Lets what stands still be tried again, where its definition can be read.
 template <class T>
@@ -150,7 +151,7 @@ void FreshAccounts() {
 /// Who is in which segment. One whose condition fails keeps its members.
 void FreshMembers(segment::Segments& segments, const profile::Traits& traits, int64 clock) {
     pg::Execute("CREATE TEMP TABLE cdp_fresh_member (profile_id bigint, segment_id bigint, PRIMARY KEY (profile_id, segment_id)) ON COMMIT DROP");
-    pg::Execute("GRANT SELECT ON cdp_fresh_profile, cdp_fresh_member, cdp_fresh_identifier TO PUBLIC");
+    pg::Execute("GRANT SELECT ON cdp_fresh_profile, cdp_fresh_member, cdp_fresh_identifier, cdp_fresh_consent TO PUBLIC");
     for (auto& segment : segments.all()) {
         const auto id = pg::Int8(segment.segment_id);
         if (segment.refreshed) {
@@ -336,6 +337,8 @@ CDP_FUNCTION(cdp_rebuild)  // cdp.rebuild(repair boolean) → TABLE(table_name, 
                               "group_id, traits, first_seen_at, last_seen_at, state", "group_id, traits, first_seen_at, last_seen_at, state"));
     report("account_member", Compare({"account_member", "profile_id, group_id", "since", "cdp_fresh_account_member", ""}, repair,
                                      "profile_id, group_id, since", "profile_id, group_id, since"));
+    Notice("consents");
+    for (const auto& [table, differing] : govern::CompareConsents("cdp_fresh_identifier", repair)) report(table, differing);
     RebuildSegments(*definitions.segments, *definitions.traits, clock, repair, report);
     report("timer", CompareTimers(definitions, clock, repair));
     if (repair) pg::Execute("UPDATE cdp.trait SET problem = NULL WHERE problem IS NOT NULL");
@@ -345,7 +348,7 @@ CDP_FUNCTION(cdp_rebuild)  // cdp.rebuild(repair boolean) → TABLE(table_name, 
     definitions.segments->NoteProblems();
     const auto destinations = pg::Query("SELECT table_name, differing FROM cdp.destination_difference($1)", {pg::Bool(repair)});
     for (uint64 i = 0; i < destinations.size(); ++i) report(destinations.Text(i, 1), destinations.Get(i, 2) ? std::optional(destinations.Int8(i, 2)) : std::nullopt);
-    pg::Execute("DROP TABLE cdp_fresh_identifier, cdp_fresh_profile, cdp_fresh_account, cdp_fresh_account_member, cdp_fresh_member");
+    pg::Execute("DROP TABLE cdp_fresh_identifier, cdp_fresh_profile, cdp_fresh_account, cdp_fresh_account_member, cdp_fresh_member, cdp_fresh_consent");
     pipeline::TouchConfiguration();
     return result.Done();
 }

@@ -3,6 +3,7 @@
 
 #include <map>
 
+#include "govern/consent_pg.hpp"
 #include "pg/probes.hpp"
 #include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
@@ -96,6 +97,13 @@ private:
     std::map<std::pair<int64, std::string>, int64> members_;  // since when
 };
 
+/// Of those who are gone nothing holds any more.
+void ForgetConsents(const Regrouping& regrouping) {
+    std::vector<int64> gone;
+    for (const auto& [profile_id, survivor] : regrouping.gone) gone.push_back(profile_id);
+    govern::ComputeConsents(gone);
+}
+
 /// Those of `ids` in [from, to).
 std::vector<int64> Between(const std::vector<int64>& ids, int64 from, int64 to) {
     return {std::lower_bound(ids.begin(), ids.end(), from), std::lower_bound(ids.begin(), ids.end(), to)};
@@ -116,6 +124,8 @@ void Regroup(Definitions& definitions, const Regrouping& regrouping) {
     pg::StagedRows gone("cdp_batch_merge", {{"gone", INT8OID}, {"survivor", INT8OID}});
     for (const auto& [profile_id, survivor] : regrouping.gone) gone.Add({Int64GetDatum(profile_id), Int64GetDatum(survivor)});
     bool any_gone = !regrouping.gone.empty();
+    const bool consents = govern::ConsentsInUse();
+    if (consents) ForgetConsents(regrouping);
     if (any_gone) pg::Execute("DELETE FROM cdp.account_member m USING cdp_batch_merge b WHERE m.profile_id = b.gone");
 
     pg::Scratch memory;
@@ -133,6 +143,7 @@ void Regroup(Definitions& definitions, const Regrouping& regrouping) {
                 afresh.CountIdentifiers();
                 afresh.WriteMembers();
             }
+            if (consents) govern::ComputeConsents(std::span(everybody).subspan(begin, end - begin));
             auto touched = afresh.people().TouchedAfresh(regrouping.cause);
             WritePeople(definitions, afresh.people(), touched, any_gone);
             any_gone = false;
@@ -144,6 +155,7 @@ void Regroup(Definitions& definitions, const Regrouping& regrouping) {
 
 void Introduce(Definitions& definitions, const std::vector<int64>& people, const std::function<int64(size_t, size_t)>& count, const char* cause) {
     const auto rules = definitions.rules.limits();
+    const bool consents = govern::ConsentsInUse();
     pg::Scratch memory;
     for (size_t begin = 0; begin < people.size(); begin += kPeopleAtATime) {
         poll_stop();
@@ -155,6 +167,7 @@ void Introduce(Definitions& definitions, const std::vector<int64>& people, const
             for (size_t i = begin; i < end; ++i)
                 for (size_t type = 0; type < rules.size(); ++type)
                     if (const int64 n = count(i, type); n != 0) made.AtPlace(i - begin).state().SetIdentifierCount(rules[type].type_id, n);
+            if (consents) govern::ComputeConsents(std::span(people).subspan(begin, end - begin));
             auto touched = made.TouchedAfresh(cause);
             WritePeople(definitions, made, touched, false);
         }

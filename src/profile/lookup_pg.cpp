@@ -191,6 +191,37 @@ void AddSegments(pg::JsonBuilder& json, Datum profile_id, const Lookup& lookup) 
     json.EndArray();
 }
 
+/// What holds now of what the person said: all channels first.
+void AddConsents(pg::JsonBuilder& json, Datum profile_id) {
+    enum { kProfile, kPurpose, kChannel, kGranted, kOccurred, kRecord, kColumns };
+    std::map<std::pair<std::string, std::optional<std::string>>, std::pair<Datum, Datum>> said;
+    const pg::Table consents("consent");
+    consents.ForEach(pg::Table::IndexNamed("consent_profile_id_purpose_channel_key"), {{kProfile, profile_id}}, [&](HeapTuple tuple) {
+        Datum values[kColumns];
+        bool nulls[kColumns];
+        heap_deform_tuple(tuple, consents.descriptor(), values, nulls);
+        const auto channel = nulls[kChannel] ? std::nullopt : std::optional(std::string(pg::Bytes(values[kChannel])));
+        said[{std::string(pg::Bytes(values[kPurpose])), channel}] = {values[kGranted], values[kOccurred]};
+    });
+    json.BeginArray();
+    for (const auto& [what, answer] : said) {
+        json.BeginObject();
+        json.Key("channel"), what.second ? json.Add(std::string_view(*what.second)) : json.AddNull();
+        json.Key("granted"), json.Add(DatumGetBool(answer.first));
+        json.Key("purpose"), json.Add(std::string_view(what.first));
+        json.Key("occurred_at"), AddValue(json, TIMESTAMPTZOID, answer.second);
+        json.EndObject();
+    }
+    json.EndArray();
+}
+
+bool IsSuppressed(Datum profile_id) {
+    bool found = false;
+    const pg::Table suppressed("suppressed_profile");
+    suppressed.ForEach(suppressed.PrimaryKey(), {{0, profile_id}}, [&](HeapTuple) { found = true; });
+    return found;
+}
+
 std::map<std::string, Datum> AccountsOf(Datum profile_id) {
     enum { kProfile, kGroup, kSince, kColumns };
     std::map<std::string, Datum> since;
@@ -310,9 +341,10 @@ CDP_FUNCTION(cdp_get_profile)  // cdp.get_profile(type text, value text) → jso
     json.BeginObject();
     json.Key("traits"), AddTraits(json, lookup, row, masked);
     json.Key("accounts"), AddAccounts(json, accounts);
-    json.Key("consents"), json.BeginArray(), json.EndArray();
+    json.Key("consents"), AddConsents(json, *profile_id);
     json.Key("segments"), AddSegments(json, *profile_id, lookup);
     json.Key("profile_id"), json.Add(DatumGetInt64(*profile_id));
+    json.Key("suppressed"), json.Add(IsSuppressed(*profile_id));
     json.Key("event_count"), AddColumn(json, row, profile::kEventCount, INT8OID);
     json.Key("identifiers"), AddIdentifiers(json, identifier_rows, masked);
     json.Key("last_seen_at"), AddColumn(json, row, profile::kLastSeenAt, TIMESTAMPTZOID);

@@ -93,7 +93,8 @@ void Person::AddToTrait(int index, const EventRow& event) {
         const bool unset = found->IsNull() && (trait.aggregate == Aggregate::kLast || trait.aggregate == Aggregate::kSourcePriority);
         if (!value && !unset) return;
         if (trait.aggregate == Aggregate::kSourcePriority) {
-            const auto place = std::find(trait.sources.begin(), trait.sources.end(), event.Text(kEventSource));
+            auto place = std::find(trait.sources.begin(), trait.sources.end(), event.Text(kEventSource));
+            if (place == trait.sources.end()) place = std::find(trait.sources.begin(), trait.sources.end(), kAnyOther);
             rank = static_cast<int>(place - trait.sources.begin());
         }
     }

@@ -7,7 +7,7 @@ CREATE FUNCTION cdp.create_trait(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_create_trait';
 COMMENT ON FUNCTION cdp.create_trait(text, regtype, text, text, text[]) IS
-    'Makes a trait of identify messages a typed column of cdp.profile, filled from history. path: where in the traits, by default name; survivorship: last, first, most_frequent, min, max or source_priority (sources, best first; of one source the last). Values that the type refuses do not count; null unsets, for last and source_priority.';
+    'Makes a trait of identify messages a typed column of cdp.profile, filled from history. path: where in the traits, by default name; survivorship: last, first, most_frequent, min, max or source_priority (sources, best first, * for any other; of one source the last). Values that the type refuses do not count; null unsets, for last and source_priority.';
 REVOKE ALL ON FUNCTION cdp.create_trait(text, regtype, text, text, text[]) FROM PUBLIC;
 
 CREATE FUNCTION cdp.create_computed_trait(
@@ -29,12 +29,52 @@ COMMENT ON FUNCTION cdp.drop_trait(text) IS
     'Drops a declared or computed trait and its column. Refused while a segment or a destination uses it.';
 REVOKE ALL ON FUNCTION cdp.drop_trait(text) FROM PUBLIC;
 
+CREATE FUNCTION cdp.set_field_owner(field text, owner text, source text DEFAULT 'crm') RETURNS void
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_set_field_owner';
+COMMENT ON FUNCTION cdp.set_field_owner(text, text, text) IS
+    'Says who wins where the CRM, whose messages have that source, and others give a declared trait different values. owner: crm: the CRM''s last value holds; cdp: the last value of anybody else; NULL: the last value. The loser''s stays in cdp.event, and holds where the winner said nothing: see explain_field. Segments and destinations follow at once.';
+REVOKE ALL ON FUNCTION cdp.set_field_owner(text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION cdp.explain_field(type text, value text, field text, OUT source text, OUT said jsonb, OUT occurred_at timestamptz,
+                                  OUT event_id bigint, OUT wins boolean) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+DECLARE
+    trait cdp.trait;
+BEGIN
+    SELECT t.* INTO trait FROM cdp.trait t WHERE t.name = field AND t.kind = 'declared';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'declared trait "%" does not exist', field USING ERRCODE = 'undefined_object';
+    END IF;
+    RETURN QUERY
+    WITH given AS (
+        SELECT e.source, e.occurred_at, e.event_id,
+               coalesce(e.traits -> trait.path, e.traits #> string_to_array(trait.path, '.'),
+                        e.context -> 'traits' -> trait.path, e.context #> ('{traits}' || string_to_array(trait.path, '.'))) AS said
+        FROM cdp.identifier i JOIN cdp.event e ON e.identifier_id = i.identifier_id
+        WHERE i.profile_id = cdp.resolve(explain_field.type, explain_field.value) AND e.type = 'identify'),
+    latest AS (
+        SELECT DISTINCT ON (g.source) g.*,
+               coalesce(array_position(trait.sources, g.source), array_position(trait.sources, '*'), cardinality(trait.sources) + 1, 0) AS place
+        FROM given g WHERE g.said IS NOT NULL ORDER BY g.source, g.occurred_at DESC, g.event_id DESC)
+    SELECT l.source, l.said, l.occurred_at, l.event_id,
+           CASE WHEN trait.aggregate IN ('last', 'source_priority') THEN row_number() OVER by_rank = 1 END
+    FROM latest l WINDOW by_rank AS (ORDER BY l.place, l.occurred_at DESC, l.event_id DESC)
+    ORDER BY l.place, l.occurred_at DESC, l.event_id DESC;
+END $$;
+COMMENT ON FUNCTION cdp.explain_field(text, text, text) IS
+    'What each source last said of a declared trait of whoever has the identifier, and whose value holds by the trait''s survivorship (NULL: it is neither last nor source_priority).';
+REVOKE ALL ON FUNCTION cdp.explain_field(text, text, text) FROM PUBLIC;
+
 CREATE FUNCTION cdp.get_profile(type text, value text) RETURNS jsonb
     LANGUAGE c STABLE STRICT
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_get_profile';
 COMMENT ON FUNCTION cdp.get_profile(text, text) IS
-    'The whole person that an identifier belongs to: profile_id, first_seen_at, last_seen_at, event_count, traits (with those declared and computed), identifiers, segments, accounts, consents. NULL if nobody has it. Personal data are masked unless the caller is a member of cdp_pii.';
+    'The whole person that an identifier belongs to: profile_id, first_seen_at, last_seen_at, event_count, traits (with those declared and computed), identifiers, segments, accounts, consents, and whether they are suppressed. NULL if nobody has it. Personal data are masked unless the caller is a member of cdp_pii.';
 REVOKE ALL ON FUNCTION cdp.get_profile(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.get_profile(text, text) TO cdp_marketer, cdp_analyst, cdp_pii;
 

@@ -39,6 +39,9 @@ struct Trait {
     StateShape shape() const { return {aggregate, window.has_value(), sequence.get()}; }
 };
 
+/// Stands among a trait's sources for all those that are not named.
+inline constexpr std::string_view kAnyOther = "*";
+
 /// The first columns of cdp.profile.
 enum ProfileColumn { kProfileId, kFirstSeenAt, kLastSeenAt, kEventCount, kTraits, kState, kFixedColumns };
 

@@ -35,6 +35,7 @@ public:
 private:
     pg::Condition::Input AnswerOf(const pg::Condition& condition, size_t call);
     std::string EventsOf(const profile::Trait& keeper) const;
+    std::string StatementsOf(const govern::Purpose& purpose) const;
     bool HoldsInSql(const pg::Condition& condition) const;
     void Say(const std::string& what) { said_ += (said_.empty() ? "" : ", ") + what; }
 
@@ -62,6 +63,14 @@ std::string Explanation::EventsOf(const profile::Trait& keeper) const {
     return text;
 }
 
+/// What holds of what the person said of a purpose.
+std::string Explanation::StatementsOf(const govern::Purpose& purpose) const {
+    const auto said = pg::Query(
+        "SELECT string_agg(CASE WHEN granted THEN 'yes' ELSE 'no' END || coalesce(' on ' || channel, '') || ' at ' || occurred_at, ', '"
+        " ORDER BY channel NULLS FIRST) FROM cdp.consent WHERE profile_id = $1 AND purpose = $2", {pg::Int8(person_.profile_id()), pg::Text(purpose.name)});
+    return said.OptionalText(0, 1).value_or(std::string("nothing said, which is ") + (purpose.opt_out ? "yes" : "no"));
+}
+
 pg::Condition::Input Explanation::AnswerOf(const pg::Condition& condition, size_t call) {
     const auto& special = condition.specials()[call];
     if (profile::AsksForActivity(special)) {
@@ -75,6 +84,11 @@ pg::Condition::Input Explanation::AnswerOf(const pg::Condition& condition, size_
         for (size_t i = 1; i < question.activity.events.size(); ++i) name += " → " + question.activity.events[i];
         Say(name + ": " + (events.empty() ? "never" : events));
         return {answer.value, answer.null};
+    }
+    if (special.function == "consented") {
+        const auto question = govern::ConsentAt(condition, call, govern::Purposes::Load());
+        Say(question.purpose.name + ": " + StatementsOf(question.purpose));
+        return {*pg::Query("SELECT " + govern::CoversSql("$1", question), {pg::Int8(person_.profile_id())}).Get(0, 1), false};
     }
     const char* query = special.function == "in_segment"
         ? "SELECT EXISTS (SELECT FROM cdp.segment_member m JOIN cdp.segment s USING (segment_id) WHERE m.profile_id = $1 AND s.name = $2)"
@@ -90,6 +104,8 @@ bool Explanation::HoldsInSql(const pg::Condition& condition) const {
         const auto& special = condition.specials()[k];
         auto& source = sources.emplace_back();
         source.kind = special.function == "in_segment" ? segment::Source::Kind::kSegment : segment::Source::Kind::kIdentifierType;
+        if (special.function == "consented")
+            source = {segment::Source::Kind::kConsent, 0, {}, govern::ConsentAt(condition, k, govern::Purposes::Load())};
         if (!profile::AsksForActivity(special)) continue;
         source = {segment::Source::Kind::kActivity, 0, segment::QuestionAt(condition, k)};
         source.of = static_cast<int>(traits_.Keeping(source.question.activity) - traits_.all().data());

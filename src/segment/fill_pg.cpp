@@ -29,6 +29,20 @@ Members MembersOf(const Segments& segments, const Segment& reader, const std::st
     return members;
 }
 
+/// Who consents to what a segment asks for, by the question's place; each sorted.
+using Consenting = std::unordered_map<int, std::vector<int64>>;
+
+Consenting ConsentingTo(const Segment& segment, const Tables& tables) {
+    Consenting consenting;
+    for (const Source& source : segment.sources) {
+        if (source.kind != Source::Kind::kConsent || consenting.contains(source.of)) continue;
+        auto& ids = consenting[source.of] =
+            pg::Ids("SELECT p.profile_id FROM " + tables.profiles + " p WHERE " + govern::CoversSql("p.profile_id", source.consent, tables.consents));
+        std::sort(ids.begin(), ids.end());
+    }
+    return consenting;
+}
+
 }  // namespace
 
 MembersQuery::MembersQuery(const pg::Condition& condition, std::span<const Source> sources, const profile::Traits& traits, int64 clock,
@@ -48,6 +62,7 @@ MembersQuery::MembersQuery(const pg::Condition& condition, std::span<const Sourc
                 return "EXISTS (SELECT FROM " + tables.identifiers + " i JOIN cdp.listed_identifier l ON l.identifier_id = i.identifier_id"
                        " WHERE i.profile_id = profile.profile_id AND l.segment_id = (SELECT segment_id FROM cdp.segment WHERE name = " +
                        Quoted(special.arguments[0].value_or("")) + "))";
+            case Source::Kind::kConsent: return govern::CoversSql("profile.profile_id", source.consent, tables.consents);
             default: break;
         }
         const std::string name = Stage(call, traits, source, clock, tables.identifiers);
@@ -165,10 +180,12 @@ void ForEachDue(const Segments& segments, const Segment* only, const profile::Tr
                 const std::function<void(profile::Due)>& person) {
     std::vector<const Segment*> looked_at;
     std::vector<Members> members;
+    std::vector<Consenting> consenting;
     for (const Segment& segment : segments.all()) {
         if (!segment.by_clock || segment.standing.Still() || (only != nullptr && only != &segment)) continue;
         looked_at.push_back(&segment);
         members.push_back(MembersOf(segments, segment, tables.members));
+        consenting.push_back(ConsentingTo(segment, tables));
     }
     profile::ForEachPerson(traits, tables.profiles, clock, [&](profile::Person& somebody) {
         if (only == nullptr) {
@@ -178,6 +195,9 @@ void ForEachDue(const Segments& segments, const Segment* only, const profile::Tr
         for (size_t i = 0; i < looked_at.size(); ++i)
             somebody.DueBy(segments.NextChange(*looked_at[i], somebody, [&](int64 segment_id) {
                 const auto& ids = members[i].at(segment_id);
+                return std::binary_search(ids.begin(), ids.end(), somebody.profile_id());
+            }, [&](int question) {
+                const auto& ids = consenting[i].at(question);
                 return std::binary_search(ids.begin(), ids.end(), somebody.profile_id());
             }));
         if (somebody.due() != profile::Person::kNever) person({somebody.profile_id(), somebody.due()});

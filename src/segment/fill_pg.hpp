@@ -14,7 +14,7 @@ struct Difference {
 
 /// The tables that people and what belongs to them are read from (rebuild reads fresh ones).
 struct Tables {
-    std::string profiles = "cdp.profile", members = "cdp.segment_member", identifiers = "cdp.identifier";
+    std::string profiles = "cdp.profile", members = "cdp.segment_member", identifiers = "cdp.identifier", consents = "cdp.consent";
 };
 
 /// The ids of those who meet a condition at an instant, by SQL. What it asks of people's events is computed from these,

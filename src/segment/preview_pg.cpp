@@ -24,6 +24,10 @@ std::vector<segment::Source> SourcesOf(const pg::Condition& condition, profile::
             source.of = traits->Keep(source.question.activity);
             continue;
         }
+        if (special.function == "consented") {
+            source = {segment::Source::Kind::kConsent, 0, {}, govern::ConsentAt(condition, k, govern::Purposes::Load())};
+            continue;
+        }
         if (special.function == "on_list") segment::CheckListCall(condition, k, "");
         source.kind = special.function == "in_segment" ? segment::Source::Kind::kSegment : segment::Source::Kind::kIdentifierType;
         const char* known = special.function == "in_segment" ? "SELECT FROM cdp.segment WHERE name = $1"

@@ -53,6 +53,15 @@ CREATE FUNCTION cdp.did_sequence(events text[], within interval DEFAULT NULL, sa
 COMMENT ON FUNCTION cdp.did_sequence(text[], interval, text) IS
     'In a segment''s condition: whether the person did these events (1 to 20) one after the other, each strictly later than the one before, the last at most within after the first (NULL: whenever); same: a property (a path with dots) that has the same value in all of them.';
 
+CREATE FUNCTION cdp.consented(purpose text, channel text DEFAULT NULL) RETURNS boolean
+    LANGUAGE c STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_only_in_condition';
+COMMENT ON FUNCTION cdp.consented(text, text) IS
+    'In a segment''s condition, and in the columns of a destination: whether the person consents to the purpose on that channel; without one, on every channel.';
+REVOKE ALL ON FUNCTION cdp.consented(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdp.consented(text, text) TO cdp_marketer, cdp_admin;
+
 CREATE FUNCTION cdp.create_segment(
         name text, definition text, description text DEFAULT NULL, refresh interval DEFAULT NULL)
     RETURNS bigint
@@ -60,7 +69,7 @@ CREATE FUNCTION cdp.create_segment(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_create_segment';
 COMMENT ON FUNCTION cdp.create_segment(text, text, text, interval) IS
-    'Makes a segment of the people whose row of cdp.profile meets an SQL condition, fills it and keeps it from then on; returns its size. The condition runs with your rights. It may call cdp.in_segment, cdp.has_identifier, cdp.did, cdp.times_did, cdp.days_did, cdp.first_did, cdp.last_did, cdp.did_sequence, and compare with now(). With refresh, it may also hold subqueries over your own tables; then its members are computed afresh that often.';
+    'Makes a segment of the people whose row of cdp.profile meets an SQL condition, fills it and keeps it from then on; returns its size. The condition runs with your rights. It may call cdp.in_segment, cdp.has_identifier, cdp.did, cdp.times_did, cdp.days_did, cdp.first_did, cdp.last_did, cdp.did_sequence, cdp.consented, and compare with now(). With refresh, it may also hold subqueries over your own tables; then its members are computed afresh that often.';
 
 CREATE FUNCTION cdp.alter_segment(name text, definition text, OUT entered bigint, OUT left_ bigint) RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT

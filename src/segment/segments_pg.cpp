@@ -86,11 +86,21 @@ void Segments::Read(Segment* segment) {
 
 namespace {
 
-/// Where the value of a special call comes from. `segments`, `type_ids`: by name. A segment's place is that before ordering.
-Source SourceOf(const Segment& segment, size_t call, const profile::Traits& traits, const std::unordered_map<std::string, int>& segments,
-                const std::unordered_map<std::string, int>& type_ids) {
+/// What conditions may refer to by name.
+struct Names {
+    std::unordered_map<std::string, int> segments, type_ids;
+    govern::Purposes purposes;
+};
+
+/// Where the value of a special call comes from. A segment's place is that before ordering; a question of consent has none yet.
+Source SourceOf(const Segment& segment, size_t call, const profile::Traits& traits, const Names& names) {
     const auto& special = segment.condition->specials()[call];
     Source source;
+    if (special.function == "consented") {
+        source.kind = Source::Kind::kConsent;
+        source.consent = govern::ConsentAt(*segment.condition, call, names.purposes);
+        return source;
+    }
     if (profile::AsksForActivity(special)) {
         source.kind = Source::Kind::kActivity;
         source.question = QuestionAt(*segment.condition, call);
@@ -101,11 +111,13 @@ Source SourceOf(const Segment& segment, size_t call, const profile::Traits& trai
     }
     if (special.function == "on_list") {
         CheckListCall(*segment.condition, call, segment.name);
-        return {Source::Kind::kList, segments.at(segment.name), {}};
+        source.kind = Source::Kind::kList;
+        source.of = names.segments.at(segment.name);
+        return source;
     }
     const bool of_segment = special.function == "in_segment";
     source.kind = of_segment ? Source::Kind::kSegment : Source::Kind::kIdentifierType;
-    const auto& known = of_segment ? segments : type_ids;
+    const auto& known = of_segment ? names.segments : names.type_ids;
     const auto found = known.find(special.arguments[0].value_or(""));
     if (found == known.end()) throw Unknown(*segment.condition, call);
     source.of = found->second;
@@ -116,15 +128,15 @@ Source SourceOf(const Segment& segment, size_t call, const profile::Traits& trai
 
 std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
     auto result = std::make_unique<Segments>(traits);
-    std::unordered_map<std::string, int> type_ids;
+    Names names;
+    names.purposes = govern::Purposes::Load();
     const auto types = pg::Query("SELECT name, type_id FROM cdp.identifier_type");
-    for (uint64 i = 0; i < types.size(); ++i) type_ids[types.Text(i, 1)] = DatumGetInt32(*types.Get(i, 2));
+    for (uint64 i = 0; i < types.size(); ++i) names.type_ids[types.Text(i, 1)] = DatumGetInt32(*types.Get(i, 2));
 
     const auto rows = pg::Query(
         "SELECT segment_id, name, definition, coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid), filled_epoch,"
         " problem IS NOT NULL, owner::text, refresh IS NOT NULL, unreadable FROM cdp.segment ORDER BY segment_id");
     std::vector<Segment> loaded;
-    std::unordered_map<std::string, int> by_name;
     for (uint64 i = 0; i < rows.size(); ++i) {
         Segment segment;
         segment.segment_id = rows.Int8(i, 1);
@@ -136,7 +148,7 @@ std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
         segment.standing.unreadable = rows.Bool(i, 9);
         segment.refreshed = rows.Bool(i, 8);
         result->epoch_ = std::max(result->epoch_, segment.filled_epoch);
-        by_name[segment.name] = static_cast<int>(i);
+        names.segments[segment.name] = static_cast<int>(i);
         if (OidIsValid(segment.owner))
             result->Read(&segment);
         else
@@ -150,8 +162,9 @@ std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
         if (!segment.condition) continue;
         for (size_t k = 0; k < segment.condition->specials().size(); ++k) {
             Source source{Source::Kind::kIdentifierType, 0, {}};
-            if (auto failure = pg::Attempts::One([&] { source = SourceOf(segment, k, traits, by_name, type_ids); }))
+            if (auto failure = pg::Attempts::One([&] { source = SourceOf(segment, k, traits, names); }))
                 segment.standing.ReadWith(std::move(failure));
+            if (source.kind == Source::Kind::kConsent) source.of = result->consents_.Ask(source.consent);
             references[i].push_back(source.kind == Source::Kind::kSegment ? source.of : -1);
             segment.sources.push_back(std::move(source));
         }
@@ -174,6 +187,7 @@ void Segments::Index() {
     const size_t words = segments_.size() / kBits + 1;
     of_column_.assign(static_cast<size_t>(traits_.input_count()), Set(words));
     of_identifiers_.assign(words, 0);
+    of_consents_.assign(words, 0);
     of_clock_.assign(words, 0);
     all_.assign(words, 0);
     for (size_t s = 0; s < segments_.size(); ++s)
@@ -193,11 +207,13 @@ void Segments::IndexNew() {
     for (size_t s = 0; s < segments_.size(); ++s) {
         const Segment& segment = segments_[s];
         if (segment.standing.Still() || segment.refreshed) continue;
-        bool known = !segment.by_clock;
+        bool known = !segment.by_clock && std::none_of(segment.sources.begin(), segment.sources.end(), [](const Source& source) {
+            return source.kind == Source::Kind::kConsent;
+        });
         if (known) {
             const auto failure = attempts.Run([&] {
                 std::vector<pg::Condition::Input> inputs;
-                Answers(segment, nobody, [&](int place) { return member[static_cast<size_t>(place)] != 0; }, &inputs);
+                Answers(segment, nobody, [&](int place) { return member[static_cast<size_t>(place)] != 0; }, [](int) { return false; }, &inputs);
                 segment.condition->Evaluate({&row, 1}, inputs, &holds);
             });
             known = !failure && holds[0] == 0;
@@ -228,6 +244,7 @@ void Segments::IndexOne(int place) {
     for (const Source& source : segment.sources) {
         if (source.kind == Source::Kind::kIdentifierType || source.kind == Source::Kind::kList) Put(of_identifiers_, place);
         any_lists_ = any_lists_ || source.kind == Source::Kind::kList;
+        if (source.kind == Source::Kind::kConsent) Put(of_consents_, place);
         if (source.kind != Source::Kind::kActivity) continue;
         const auto& keeper = traits_.all()[static_cast<size_t>(source.of)];
         Put(of_column_[static_cast<size_t>(keeper.column)], place);
@@ -331,6 +348,7 @@ void Segments::Choose(std::span<const Touched> touched, Block* block) const {
             if (touched[p].change == Touched::Change::kNew) add(of_new_);
             for (const int column : touched[p].person->Finish()) add(of_column_[static_cast<size_t>(column)]);
             if (touched[p].identifiers_changed) add(of_identifiers_);
+            if (touched[p].consents_changed) add(of_consents_);
             if (touched[p].person->passed()) add(of_clock_);
         }
         for (size_t w = 0; w < words; ++w)
@@ -349,12 +367,13 @@ static std::optional<Error> WhyStill(const profile::Trait& keeper) {
 
 /// Appends the answers to the special calls of a segment's condition; the next instant at which one changes.
 int64 Segments::Answers(const Segment& segment, profile::Person& person, const std::function<bool(int)>& is_member,
-                        std::vector<pg::Condition::Input>* inputs) const {
+                        const std::function<bool(int)>& consents, std::vector<pg::Condition::Input>* inputs) const {
     int64 changes = profile::Person::kNever;
     for (const Source& source : segment.sources) {
         switch (source.kind) {
             case Source::Kind::kList:
             case Source::Kind::kSegment: inputs->push_back({BoolGetDatum(is_member(source.of)), false}); break;
+            case Source::Kind::kConsent: inputs->push_back({BoolGetDatum(consents(source.of)), false}); break;
             case Source::Kind::kIdentifierType:
                 inputs->push_back({BoolGetDatum(person.state().IdentifierCount(source.of) > 0), false});
                 break;
@@ -369,10 +388,11 @@ int64 Segments::Answers(const Segment& segment, profile::Person& person, const s
     return changes;
 }
 
-int64 Segments::NextChange(const Segment& segment, profile::Person& person, const std::function<bool(int64)>& is_member) const {
+int64 Segments::NextChange(const Segment& segment, profile::Person& person, const std::function<bool(int64)>& is_member,
+                           const std::function<bool(int)>& consents) const {
     std::vector<pg::Condition::Input> inputs;
     const auto of_place = [&](int place) { return is_member(segments_[static_cast<size_t>(place)].segment_id); };
-    const int64 changes = Answers(segment, person, of_place, &inputs);
+    const int64 changes = Answers(segment, person, of_place, consents, &inputs);
     if (!segment.condition->UsesClock()) return changes;
     return std::min(changes, segment.condition->NextFlip({person.values(), person.nulls(), person.clock()}, inputs));
 }
@@ -395,7 +415,8 @@ void Segments::EvaluateOne(int place, std::span<Touched> touched, Block* block) 
             block->inputs.push_back({BoolGetDatum(lists_.Has(touched[p], segment.segment_id, block->Has(block->member, p, place))), false});
             continue;
         }
-        const int64 changes = Answers(segment, person, [&](int other) { return block->Has(block->member, p, other); }, &block->inputs);
+        const int64 changes = Answers(segment, person, [&](int other) { return block->Has(block->member, p, other); },
+                                      [&](int question) { return consents_.Covers(question, person.profile_id()); }, &block->inputs);
         if (segment.by_clock) person.DueBy(changes);
     }
     segment.standing.failure = block->attempts.Run([&] {
@@ -433,6 +454,7 @@ void Segments::Evaluate(std::span<Touched> touched, const NewIdentifiers& fresh)
     if (segments_.empty() || touched.empty()) return;
     ReadStale(touched);
     if (any_lists_) lists_.Read(touched, fresh);
+    if (AskConsent()) consents_.Read(touched.size(), [&](size_t i) { return touched[i].person->profile_id(); });
     Block block(segments_.size());
     for (size_t begin = 0; begin < touched.size(); begin += kBlock) {
         const auto people = touched.subspan(begin, std::min(kBlock, touched.size() - begin));

@@ -4,6 +4,7 @@
 #include <functional>
 #include <unordered_map>
 
+#include "govern/consent_answers_pg.hpp"
 #include "pg/expression.hpp"
 #include "pg/standing.hpp"
 #include "profile/traits_pg.hpp"
@@ -12,13 +13,14 @@
 namespace cdp::segment {
 
 /// The calls that a segment's condition may make beside reading columns.
-inline constexpr const char* kSpecialCalls[] = {"in_segment", "has_identifier", "on_list", "did", "times_did", "days_did", "first_did", "last_did", "did_sequence"};
+inline constexpr const char* kSpecialCalls[] = {"in_segment", "has_identifier", "on_list", "did", "times_did", "days_did", "first_did", "last_did", "did_sequence", "consented"};
 
 /// Where the value of a special call comes from.
 struct Source {
-    enum class Kind { kSegment, kIdentifierType, kList, kActivity } kind;
-    int of = 0;                          // the segment's place (of a list: its own), the type's id, the trait's place in Traits::all()
+    enum class Kind { kSegment, kIdentifierType, kList, kActivity, kConsent } kind;
+    int of = 0;                          // the segment's place (of a list: its own), the type's id, the trait's place in Traits::all(), the question's of consents
     profile::ActivityQuestion question;  // of an activity
+    govern::ConsentQuestion consent{};   // of consent
 };
 
 struct Segment {
@@ -54,6 +56,7 @@ struct Touched {
     const char* cause;
     bool moved = false;        // some of their identifiers may have been others' before, or be others' now
     int64 since = 0;           // when the first of the batch's messages of theirs was committed; 0: there are none
+    bool consents_changed = false;
 };
 
 class Segments {
@@ -75,8 +78,11 @@ public:
     /// Which activities, by their places in Traits::all(), are asked for; nothing if that cannot be told, since a condition cannot be read.
     std::optional<std::vector<char>> ActivitiesInUse() const;
     /// The next instant after the person's own at which the clock alone may change whether they meet the condition of a segment;
-    /// in_segment() is answered by `is_member`.
-    int64 NextChange(const Segment& segment, profile::Person& person, const std::function<bool(int64 segment_id)>& is_member) const;
+    /// in_segment() is answered by `is_member`, consented() by `consents`.
+    int64 NextChange(const Segment& segment, profile::Person& person, const std::function<bool(int64 segment_id)>& is_member,
+                     const std::function<bool(int question)>& consents) const;
+    /// Whether there is one that asks for consent.
+    bool AskConsent() const { return !consents_.empty(); }
 
     /// Works out who enters and leaves, in memory: memberships in the persons' states, and what Write() will write.
     /// `fresh`: the identifiers that are new, which are written.
@@ -103,7 +109,7 @@ private:
     void IndexOne(int place);
     void IndexNew();
     int64 Answers(const Segment& segment, profile::Person& person, const std::function<bool(int place)>& is_member,
-                  std::vector<pg::Condition::Input>* inputs) const;
+                  const std::function<bool(int question)>& consents, std::vector<pg::Condition::Input>* inputs) const;
     void ReadStale(std::span<Touched> touched);
     void Choose(std::span<const Touched> touched, Block* block) const;
     void EvaluateOne(int place, std::span<Touched> touched, Block* block);
@@ -113,10 +119,11 @@ private:
     const profile::Traits& traits_;
     std::vector<Segment> segments_;
     std::unordered_map<int64, int> place_;  // by segment_id
-    // What to look at when something changed: by column of cdp.profile or activity, identifiers, the clock, everything.
+    // What to look at when something changed: by column of cdp.profile or activity, identifiers, consents, the clock, everything.
     std::vector<Set> of_column_;
-    Set of_identifiers_, of_clock_, all_;
+    Set of_identifiers_, of_consents_, of_clock_, all_;
     Set of_new_;                            // of somebody new: those that are not known to be as if nothing were known of them
+    govern::ConsentAnswers consents_;
     int64 epoch_ = 0;                       // the newest filled_epoch
     Lists lists_;
     bool any_lists_ = false;

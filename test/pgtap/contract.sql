@@ -1,6 +1,6 @@
 -- What every object of the extension promises, so that nobody forgets it.
 BEGIN;
-SELECT plan(19);
+SELECT plan(23);
 
 CREATE TEMP VIEW own_function AS
     SELECT p.* FROM pg_proc p WHERE p.pronamespace = 'cdp'::regnamespace;
@@ -60,6 +60,20 @@ SELECT is_empty($$SELECT c.oid::regclass FROM own_relation c, unnest('{cdp_admin
     WHERE c.relkind IN ('r', 'p', 'v') AND (has_table_privilege(r, c.oid, 'TRIGGER') OR has_column_privilege(r, c.oid, 1::smallint, 'INSERT')
           AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'owner'))$$,
     'nobody puts anything where it would run with the rights of another');
+
+-- Consent
+SELECT set_eq($$SELECT oid::regprocedure::text || ' ' || array_to_string(proargnames, ' ') FROM own_function
+    WHERE proname IN ('create_purpose', 'set_consent', 'consented', 'suppress', 'unsuppress', 'suppressed_count')$$,
+    ARRAY['cdp.create_purpose(text,text,text) name description mode', 'cdp.consented(text,text) purpose channel',
+          'cdp.set_consent(text,text,text,boolean,text,text,jsonb,timestamp with time zone) type value purpose granted channel source proof occurred_at',
+          'cdp.suppress(text,text,text) type value reason', 'cdp.unsuppress(text,text) type value', 'cdp.suppressed_count(text) destination'],
+    'the functions of consent');
+SELECT is_empty($$SELECT r, p FROM unnest('{cdp_admin, cdp_pii, cdp_analyst, cdp_marketer, cdp_ingest}'::text[]) r, unnest('{INSERT, UPDATE, DELETE, TRUNCATE}'::text[]) p
+    WHERE has_table_privilege(r, 'cdp.consent_record', p)$$, 'no role writes the ledger of consent');
+SELECT throws_ok('DELETE FROM cdp.consent_record', '55000', 'cdp.consent_record is append-only', 'nor does anybody else change it');
+SELECT set_eq($$SELECT r FROM unnest('{cdp_admin, cdp_pii, cdp_analyst, cdp_marketer, cdp_ingest}'::text[]) r
+    WHERE has_table_privilege(r, 'cdp.consent_record', 'SELECT') OR has_table_privilege(r, 'cdp.suppression', 'SELECT')$$,
+    '{cdp_admin, cdp_pii}'::text[], 'contact points and proofs are for those who may see personal data');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -38,6 +38,9 @@ SELECT cdp.create_computed_trait('spent', 'sum', 'Order Completed', 'total', $$p
 SELECT cdp.create_computed_trait('skus', 'unique_list', 'Order Completed', 'sku');
 ALTER TABLE cdp.profile ADD COLUMN "CRM note" text;
 SELECT cdp.set_personal('plan', true);
+SELECT cdp.create_purpose('letter', 'The weekly letter'), cdp.create_purpose('ads', mode => 'opt_out');
+SELECT cdp.set_consent('email', 'u' || i || '@x.org', 'letter', i % 2 = 0, CASE WHEN i % 5 = 0 THEN 'email' END, 'form', jsonb_build_object('form', i), '2024-01-01') FROM generate_series(1, 70) i;
+SELECT cdp.suppress('email', 'u4@x.org', 'bounced'), cdp.suppress('email', 'new@x.org', 'not yet here');
 
 INSERT INTO cdp.inbox (message_id, type, source, user_id, anonymous_id, traits, context, occurred_at)
 SELECT 'identify ' || i, 'identify', CASE WHEN i % 3 = 0 THEN 'crm' ELSE 'default' END, 'u' || i, 'a' || i,
@@ -71,9 +74,10 @@ SELECT cdp.create_segment('bobs', 'orders > 2');
 RESET ROLE;
 GRANT SELECT ON cdp_segment.reachable TO reader;
 CREATE VIEW public.report AS SELECT profile_id, orders FROM cdp_segment.bobs;
+SELECT cdp.create_segment('readers', $$cdp.consented('letter', 'email')$$);
 SELECT cdp.import_segment('listed', 'anonymous_id', '{a1, a12, a85, a86, nobody yet}');
 SELECT cdp.create_priority_list('first', '{listed, reachable}');
-SELECT cdp.create_destination('crm', 'reachable', 'email', '{"spent": "spent"}') FROM pg_proc
+SELECT cdp.create_destination('crm', 'reachable', 'email', '{"spent": "spent"}', purpose => 'letter', channel => 'email') FROM pg_proc
 WHERE proname = 'create_destination' AND pronamespace = 'cdp'::regnamespace;
 -- Not processed: a duplicate, a new event that joins two people, a new person, one that will be rejected.
 INSERT INTO cdp.inbox (message_id, event, anonymous_id, properties) VALUES ('track 7', 'Order Completed', 'a7', '{"total": 1000000}');
@@ -182,7 +186,8 @@ my @derived = (
 	q{SELECT to_jsonb(p) - 'state' FROM cdp.profile p}, 'SELECT i FROM cdp.identifier i',
 	'SELECT event_id, message_id, type, event, source, identifier_id, occurred_at, linked_ids, properties, traits, context FROM cdp.event', 'SELECT alias_id, profile_id, reason FROM cdp.profile_alias',
 	'SELECT l FROM cdp.identity_link l', 'SELECT c FROM cdp.identity_conflict c', 'SELECT s FROM cdp.identity_separation s',
-	'SELECT profile_id, segment_id FROM cdp.segment_member', 'SELECT name, size FROM cdp.segment',
+	'SELECT c FROM cdp.consent c', 'SELECT s FROM cdp.suppressed_profile s', 'SELECT record_id, type, value, purpose, channel, granted, occurred_at, proof, event_id FROM cdp.consent_record',
+	'SELECT c FROM cdp_out.crm c', 'SELECT profile_id, segment_id FROM cdp.segment_member', 'SELECT name, size FROM cdp.segment',
 	'SELECT l FROM cdp.segment_list l', 'SELECT l FROM cdp.priority_list l', 'SELECT segment, day, entered, left_, size FROM cdp.segment_day',
 	'SELECT message, reason FROM cdp.rejected_message', 'SELECT a FROM cdp.account a');
 my @copies = ([$new, 'plain'], [$new, 'custom'], [$new, 'steps'], [$old, 'custom'], [$old, 'steps']);
@@ -191,6 +196,7 @@ INSERT INTO cdp.inbox (message_id, event, user_id, received_at) SELECT message_i
 INSERT INTO cdp.inbox (message_id, event, user_id, anonymous_id, occurred_at) VALUES ('later 1', 'Order Completed', 'u12', 'a85', '2026-01-01'), ('later 2', 'Order Completed', 'u300', 'a86', '2026-01-02');
 INSERT INTO cdp.inbox (message_id, type, user_id, traits, context, occurred_at, source) VALUES
     ('later 3', 'identify', 'u13', '{"plan": "from crm", "email": "blocked@test.org"}', '{"device": {"id": "d1"}}', '2026-01-01', 'crm');
+SELECT cdp.set_consent('user_id', 'u2', 'letter', false, occurred_at => '2024-02-01');
 };
 for my $place ([$old, 'source'], @copies) {
 	my ($node, $database) = @$place;

@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use List::Util qw(shuffle);
 use Test::More;
 
 my $seed = $ENV{CDP_TEST_SEED} // time;
@@ -49,6 +50,8 @@ sub message
 	my %context;
 	$context{device} = "{\"id\":\"$ids{device_id}\"}" if $ids{device_id};
 	$context{traits} = "{\"email\":\"$ids{email}\"}" if $ids{email} && !$identify;
+	$context{consent} = '{"categoryPreferences":{' . pick('"letter":true', '"letter":false', '"letter":true,"ads":false', '"ads":false', '"unknown":true', '"letter":"yes"') . '}}'
+	  if rand() < 0.15;
 	my $context = %context ? "'{" . join(',', map { "\"$_\":$context{$_}" } sort keys %context) . "}'" : 'NULL';
 	my $group = !$identify && rand() < 0.1;
 	my $row = sprintf("('m-%d', '%s', %s, %s, %s, %s, '{%s}', %s, %s, to_timestamp(%d), '2024-03-01')",
@@ -63,6 +66,50 @@ sub insert_sql
 {
 	return 'INSERT INTO cdp.inbox (message_id, type, user_id, anonymous_id, group_id, event, properties, traits, context, occurred_at, received_at) VALUES '
 	  . join(', ', map { $_->{row} } @_) . ';';
+}
+
+# Something that somebody says of consent, or a suppression, of whatever identifier, known or not.
+sub consent_sql
+{
+	my $people = shift;
+	my ($type, $value) = %{ message(0, $people)->{ids} };
+	return "SELECT cdp." . pick('suppress', 'unsuppress') . "('$type', '$value');" if rand() < 0.15;
+	return sprintf("SELECT cdp.set_consent('%s', '%s', '%s', %s, %s, occurred_at => to_timestamp(%d));", $type, $value, pick('letter', 'ads'), pick('true', 'false'),
+		pick('NULL', 'NULL', "'email'", "'sms'"), 1_700_000_000 + int(rand(90)) * 86400);
+}
+
+# What holds of consent, who is in the segments that ask for it, and in the destinations, against plain SQL over the ledger.
+sub consents_agree
+{
+	my ($db, $when) = @_;
+	my $said = q{(SELECT i.profile_id, r.* FROM cdp.consent_record r JOIN cdp.identifier i USING (type, value))};
+	is($node->safe_psql($db, qq{
+		SELECT count(*) FROM cdp.consent c FULL JOIN (SELECT profile_id, purpose, coalesce(channel, '') AS channel, max(occurred_at) AS occurred_at,
+				bool_and(granted) FILTER (WHERE latest) AS granted
+			FROM (SELECT *, occurred_at = max(occurred_at) OVER (PARTITION BY profile_id, purpose, channel) AS latest FROM $said s) s GROUP BY 1, 2, 3) p
+			ON (p.profile_id, p.purpose, p.channel) = (c.profile_id, c.purpose, coalesce(c.channel, ''))
+		WHERE (p.granted, p.occurred_at) IS DISTINCT FROM (c.granted, c.occurred_at)}), 0, "$when: consent is what the ledger says");
+	# A channel is covered by the latest said of it or of all; without a channel all three must be, the one never spoken of included.
+	my $covers = sub {
+		my ($purpose, $mode, @channels) = @_;
+		return '(' . join(' AND ', map { qq{coalesce((SELECT r.granted FROM $said r WHERE r.profile_id = p.profile_id AND r.purpose = '$purpose'
+			AND coalesce(r.channel, '$_') = '$_' ORDER BY r.occurred_at DESC, r.granted LIMIT 1), $mode)} } @channels) . ')';
+	};
+	my %expected = (readers => $covers->('letter', 'false', 'email', 'sms', 'fax'), by_mail => $covers->('letter', 'false', 'email'),
+		profiled => 'NOT ' . $covers->('ads', 'true', 'email', 'sms', 'fax') . " AND EXISTS (SELECT FROM cdp.identifier i WHERE i.profile_id = p.profile_id AND i.type = 'user_id')");
+	for my $segment (sort keys %expected)
+	{
+		is($node->safe_psql($db, qq{SELECT count(*) FROM (SELECT p.profile_id FROM cdp.profile p WHERE $expected{$segment}) w
+			FULL JOIN (SELECT profile_id FROM cdp_segment.$segment) s USING (profile_id) WHERE w.profile_id IS NULL OR s.profile_id IS NULL}), 0, "$when: who is in $segment");
+	}
+	my $unsuppressed = q{NOT EXISTS (SELECT FROM cdp.suppression JOIN cdp.identifier i USING (type, value) WHERE i.profile_id = p.profile_id)};
+	for my $destination ([ letter => $covers->('letter', 'false', 'email', 'sms', 'fax') ], [ ads => $covers->('ads', 'true', 'sms') ])
+	{
+		my ($name, $consent) = @$destination;
+		is($node->safe_psql($db, qq{SELECT count(*) FROM (SELECT p.profile_id FROM cdp.profile p WHERE $consent AND $unsuppressed) w
+			FULL JOIN cdp_out.$name d ON d.profile_id = w.profile_id WHERE d.profile_id IS NULL OR w.profile_id IS NULL}), 0, "$when: who is in destination $name");
+		is($node->safe_psql($db, "SELECT cdp.suppressed_count('$name') + (SELECT count(*) FROM cdp_out.$name) - (SELECT count(*) FROM cdp.profile)"), 0, "$when: and who is not");
+	}
 }
 
 # Something that is done by hand at some point of the history: SQL that finds what to do it to by what people sent.
@@ -122,6 +169,7 @@ sub reference_by_hand
 	};
 	for my $step (@_)
 	{
+		next if $step->{say};
 		if ($step->{ids})
 		{
 			my @ids = map { "$_->[0]:$_->[1]" } sort { $priority{ $a->[0] } <=> $priority{ $b->[0] } || $a->[1] cmp $b->[1] }
@@ -307,6 +355,12 @@ my @traits = (
 	q{SELECT cdp.create_trait('plan', 'text')},
 	q{SELECT cdp.create_trait('first_plan', 'text', 'plan', 'first')},
 	q{SELECT cdp.create_trait('age', 'int', survivorship => 'max')},
+	q{SELECT cdp.create_purpose('letter'); SELECT cdp.create_purpose('ads', mode => 'opt_out')},
+	q{SELECT cdp.create_segment('readers', $$cdp.consented('letter')$$); SELECT cdp.create_segment('by_mail', $$cdp.consented('letter', 'email')$$)},
+	q{SELECT cdp.create_segment('profiled', $$NOT cdp.consented('ads') AND cdp.has_identifier('user_id')$$)},
+	q{SELECT cdp.create_segment('active_readers', $$cdp.did('Order', within => '20 days') AND cdp.consented('letter') OR last_seen_at < now() - interval '10 days' AND NOT cdp.consented('ads', 'sms')$$)},
+	q{SELECT cdp.create_destination('letter', columns => '{"sms": "cdp.consented(''letter'', ''sms'')"}', purpose => 'letter')},
+	q{SELECT cdp.create_destination('ads', columns => '{"orders": "event_count"}', purpose => 'ads', channel => 'sms')},
 	q{SELECT cdp.create_segment('buyers', 'orders >= 3')},
 	q{SELECT cdp.create_segment('known', $$cdp.has_identifier('user_id')$$)},
 	q{SELECT cdp.create_segment('active', $$cdp.did('Order', within => '20 days', at_least => 2)$$)},
@@ -391,6 +445,7 @@ sub rules_are_applied
 	is($node->safe_psql($db, sprintf($changes, 'apply_identity_rules')), $preview, "$when: the preview says what is done");
 	rebuild_is_zero($db, $when);
 	plain_sql_agrees($db, $when);
+	consents_agree($db, $when);
 	is($node->safe_psql($db, 'SELECT * FROM cdp.preview_identity_rules()'), '', "$when: once");
 }
 
@@ -431,7 +486,7 @@ sub taken_apart_is_equal
 {
 	my $round = shift;
 	my $people = pick(5, 30, 80);
-	my @steps = map { rand() < 0.07 ? by_hand($people) : message($_, $people) } 1 .. pick(150, 400);
+	my @steps = map { rand() < 0.07 ? by_hand($people) : rand() < 0.1 ? { say => consent_sql($people) } : message($_, $people) } 1 .. pick(150, 400);
 	for my $db ("hands_one_$round", "hands_many_$round")
 	{
 		$node->safe_psql('postgres', "CREATE DATABASE $db");
@@ -445,12 +500,14 @@ sub taken_apart_is_equal
 				$sql .= insert_sql($step);
 				$sql .= 'SELECT cdp.process(' . pick('NULL', 1, 3) . ');' if $db =~ /many/ && rand() < 0.3;
 			}
+			elsif ($step->{say}) { $sql .= $step->{say}; }
 			else { $sql .= 'SELECT cdp.process();' . by_hand_sql($step); }
 		}
 		$node->safe_psql($db, $sql . 'SELECT cdp.process()');
 		rebuild_is_zero($db, $db);
 		plain_sql_agrees($db, $db);
 		clock_agrees($db, $db);
+		consents_agree($db, $db);
 		is(join("\n", sort split(/\n/, $node->safe_psql($db, $groups_sql))), reference_by_hand(@steps), "$db: who is who after taking apart and joining, by the reference");
 		is($node->safe_psql($db, q{SELECT count(*) FROM cdp.profile_alias a JOIN cdp.identifier i USING (identifier_id) WHERE a.profile_id <> i.profile_id}), 0,
 			"$db: ids that were merged away mean whoever has their oldest identifier");
@@ -572,6 +629,7 @@ for my $round (1 .. $rounds)
 	my $count = pick(150, 400, 900);
 	my @messages = map { message($_, $people) } 1 .. $count;
 	my @once = @messages;
+	my @said = grep { !/suppress/ } map { consent_sql($people) } 1 .. 40;
 	# Some arrive again, later.
 	my @sent = map { rand() < 0.05 ? ($_, $_) : ($_) } @messages;
 
@@ -584,13 +642,14 @@ for my $round (1 .. $rounds)
 		if ($db =~ /^one/)
 		{
 			$node->safe_psql($db, "$_") for @definitions;
-			$node->safe_psql($db, insert_sql(@sent) . 'SELECT cdp.process()');
+			$node->safe_psql($db, insert_sql(@sent) . 'SELECT cdp.process();' . join('', @said));
 			@definitions = ();
 		}
 		else
 		{
 			# Any cutting: transactions and batches of random sizes, traits and segments made in mid-stream.
 			my @left = @sent;
+			my @saying = shuffle(@said);
 			my $sql = '';
 			while (@left)
 			{
@@ -599,15 +658,17 @@ for my $round (1 .. $rounds)
 				$sql .= 'SELECT cdp.process(' . pick('NULL', 1, 7, 50) . ');' if rand() < 0.5;
 				$sql .= (shift @definitions) . ';' if @definitions && rand() < 0.4;
 				$sql .= "SET cdp.mock_time = '" . pick(grep { $_ le $clock } $clock, map { any_clock() } 1 .. 20) . "';" if rand() < 0.2;
+				$sql .= shift @saying while @saying && rand() < 0.5 && !grep { /create_purpose/ } @definitions;
 			}
 			$sql .= "SET cdp.mock_time = '$clock';";
-			$sql .= "$_;" for @definitions;
+			$sql .= "$_;" for @definitions, @saying;
 			$node->safe_psql($db, $sql . 'SELECT cdp.process()');
 		}
 		is($node->safe_psql($db, 'SELECT count(*), count(DISTINCT message_id) FROM cdp.event'), "$count|$count", "$db: each message once");
 		rebuild_is_zero($db, $db);
 		plain_sql_agrees($db, $db);
 		clock_agrees($db, $db);
+		consents_agree($db, $db);
 		my $groups = $node->safe_psql($db, $groups_sql);
 		is(join("\n", sort split(/\n/, $groups)), reference(@once), "$db: who is who, by the reference");
 	}

@@ -1,0 +1,25 @@
+// pipeline/follow_consents_pg.cpp: see follow_consents_pg.hpp.
+#include "pipeline/follow_consents_pg.hpp"
+
+#include "pg/settings.hpp"
+#include "pipeline/batch_pg.hpp"
+
+namespace cdp::pipeline {
+
+void FollowConsents(Definitions& definitions, std::span<const int64> people) {
+    if (people.empty()) return;
+    if (definitions.segments->AskConsent()) {
+        profile::People loaded(*definitions.traits, pg::Now());
+        for (const int64 profile_id : people) loaded.Want(profile_id);
+        loaded.Load();
+        auto touched = loaded.TouchedByConsent();
+        WritePeople(definitions, loaded, touched, false);
+        return NoteProblems(definitions);
+    }
+    if (definitions.destinations.empty()) return;
+    pg::StagedRows staged("cdp_touched", {{"profile_id", INT8OID}});
+    for (const int64 profile_id : people) staged.Add({Int64GetDatum(profile_id)});
+    definitions.destinations.Apply();
+}
+
+}  // namespace cdp::pipeline

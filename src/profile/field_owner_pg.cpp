@@ -1,0 +1,57 @@
+// profile/field_owner_pg.cpp: SQL's door cdp.set_field_owner: whose value of a trait wins.
+#include "pg/settings.hpp"
+#include "pipeline/batch_pg.hpp"
+#include "pipeline/definitions_pg.hpp"
+#include "profile/history_pg.hpp"
+#include "segment/fill_pg.hpp"
+
+using namespace cdp;
+
+namespace {
+
+std::optional<std::string> TextArg(FunctionCallInfo fcinfo, int i) {
+    return PG_ARGISNULL(i) ? std::nullopt : std::optional(std::string(pg::Bytes(PG_GETARG_DATUM(i))));
+}
+
+/// Whoever reads the column of cdp.profile follows its new values.
+void FollowColumn(int column) {
+    const auto& definitions = pipeline::Current();
+    for (const auto& segment : definitions.segments->all()) {
+        if (!segment.condition || segment.standing.Still()) continue;
+        const auto& columns = segment.condition->columns();
+        if (std::none_of(columns.begin(), columns.end(), [&](int read) { return read == 0 || read == column + 1; })) continue;
+        segment::Fill(*definitions.segments, segment, *definitions.traits, false, "alter");
+        segment::FillDependents(*definitions.segments, *definitions.traits, segment.name, "alter");
+    }
+    pipeline::Current().destinations.Refill({}, true);
+    pipeline::TouchConfiguration();
+}
+
+}  // namespace
+
+CDP_FUNCTION(cdp_set_field_owner)  // cdp.set_field_owner(field, owner, source) → void
+{
+    const auto field = TextArg(fcinfo, 0), owner = TextArg(fcinfo, 1), source = TextArg(fcinfo, 2);
+    if (!field) throw Error("22004", "field must not be null");
+    if (owner && *owner != "crm" && *owner != "cdp")
+        throw Error(sqlstate::invalid_parameter_value, "owner \"" + *owner + "\" does not exist")
+            .Hint("It is crm, cdp, or NULL: then the last value holds.");
+    if (owner && (!source || source->empty() || *source == profile::kAnyOther))
+        throw Error(sqlstate::invalid_parameter_value, "source must name the source of the CRM's messages");
+    const pg::Spi spi;
+    const pg::ActAs extension(pg::ExtensionOwner());
+    pipeline::Lock();
+    const auto* trait = pipeline::Current().traits->Named(*field);
+    if (trait == nullptr || trait->computed)
+        throw Error(sqlstate::undefined_object, "declared trait \"" + *field + "\" does not exist").Hint("Declare it with cdp.create_trait.");
+    // What was remembered by the old rule is not what the new one needs: it goes with the old number.
+    const int trait_id = DatumGetInt32(*pg::Query(
+        "UPDATE cdp.trait SET trait_id = nextval('cdp.trait_id_seq'), aggregate = CASE WHEN $2 IS NULL THEN 'last' ELSE 'source_priority' END,"
+        " sources = CASE $2 WHEN 'crm' THEN ARRAY[$3] WHEN 'cdp' THEN ARRAY['*', $3] END WHERE trait_id = $1 RETURNING trait_id",
+        {pg::Int4(trait->trait_id), pg::TextOrNull(owner), pg::TextOrNull(source)}).Get(0, 1));
+    pipeline::TouchConfiguration();
+    const auto& traits = *pipeline::Current().traits;
+    profile::FillTrait(traits, trait_id, pg::Now());
+    FollowColumn(traits.Find(trait_id)->column);
+    PG_RETURN_VOID();
+}
