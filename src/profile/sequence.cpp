@@ -2,6 +2,7 @@
 #include "profile/sequence.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <tuple>
 #include <utility>
 
@@ -9,7 +10,7 @@ namespace cdp::profile {
 
 namespace {
 
-constexpr int64_t kNone = INT64_MIN;  // no chain begins there: nothing is strictly before it
+constexpr int64_t kNone = INT64_MIN;  // before every event
 
 }  // namespace
 
@@ -20,7 +21,7 @@ uint32_t Sequence::Steps(std::string_view name) const {
     return steps;
 }
 
-/// Goes on by one event. Whether a chain is complete by it. Of chains of one length the one that began last is the best.
+/// Goes on by one event. Whether a chain is complete by it. Of chains of one length the one of the latest deadline is the best.
 bool SequenceState::Extend(const Sequence& sequence, const Event& event, ChainsOfValues* chains) {
     const size_t last = sequence.size() - 1;
     auto of_value = chains->find(event.same);
@@ -31,13 +32,13 @@ bool SequenceState::Extend(const Sequence& sequence, const Event& event, ChainsO
     Chains& latest = of_value->second;
     if (latest.size() != sequence.size()) Reader::Corrupt();
     for (size_t step = last; step > 0; --step) {  // downwards, so that one event is one step of a chain
-        if ((event.steps >> step & 1) == 0 || latest[step - 1] == kNone || !sequence.InTime(latest[step - 1], event.at)) continue;
+        if ((event.steps >> step & 1) == 0 || latest[step - 1] < event.at) continue;
         if (step == last) return true;
         latest[step] = std::max(latest[step], latest[step - 1]);
     }
     if ((event.steps & 1) != 0) {
         if (last == 0) return true;
-        latest[0] = event.at;
+        latest[0] = std::max(latest[0], sequence.Deadline(event.at));
     }
     return false;
 }
@@ -86,12 +87,13 @@ void SequenceState::Fold(const Sequence& sequence) {
     for (size_t i = 0; i < count; ++i) Extend(sequence, events_[i], &folded_);
     folded_until_ = events_[count - 1].at;
     is_folded_ = true;
+    is_running_ = false;  // so that it forgets, too
     events_.erase(events_.begin(), events_.begin() + static_cast<std::ptrdiff_t>(count));
     for (auto of_value = folded_.begin(); of_value != folded_.end();) {
         bool any = false;
-        for (int64_t& began : of_value->second) {
-            if (began != kNone && !sequence.InTime(began, folded_until_)) began = kNone;  // nobody can complete it any more
-            any = any || began != kNone;
+        for (int64_t& deadline : of_value->second) {
+            if (deadline <= folded_until_) deadline = kNone;  // nobody can complete it any more
+            any = any || deadline != kNone;
         }
         of_value = any ? std::next(of_value) : folded_.erase(of_value);
     }
@@ -107,15 +109,25 @@ void SequenceState::Merge(const Sequence& sequence, const SequenceState& other) 
     if (Done() || other.Done()) return Become(Kind::kDone);
     if (MustRecompute() || other.MustRecompute() || (is_folded_ && other.is_folded_)) return Become(Kind::kUnknown);
     if (other.is_folded_) {
-        const auto events = std::exchange(events_, other.events_);
         folded_ = other.folded_;
         folded_until_ = other.folded_until_;
         is_folded_ = true;
-        is_running_ = false;
-        for (const Event& event : events) Add(sequence, event.at, event.steps, event.same);
-        return;
     }
-    for (const Event& event : other.events_) Add(sequence, event.at, event.steps, event.same);
+    // All of them before any is folded: else those of the one were too late for the other's.
+    std::vector<Event> events;
+    events.reserve(events_.size() + other.events_.size());
+    std::merge(events_.begin(), events_.end(), other.events_.begin(), other.events_.end(), std::back_inserter(events),
+               [](const Event& a, const Event& b) { return a.Key() < b.Key(); });
+    events_.clear();
+    for (Event& event : events) {
+        if (!events_.empty() && events_.back().Key() == event.Key())
+            events_.back().steps |= event.steps;
+        else
+            events_.push_back(std::move(event));
+    }
+    if (is_folded_ && !events_.empty() && events_.front().at <= folded_until_) return Become(Kind::kUnknown);
+    if (Runs(sequence)) return Become(Kind::kDone);
+    while (kind_ == Kind::kEvents && events_.size() > most_) Fold(sequence);
 }
 
 void SequenceState::Write(Writer& out) const {
@@ -129,7 +141,7 @@ void SequenceState::Write(Writer& out) const {
         for (const auto& [value, chains] : folded_) {
             out.Text(value);
             out.Unsigned(chains.size());
-            for (const int64_t began : chains) out.Signed(began);
+            for (const int64_t deadline : chains) out.Signed(deadline);
         }
     }
     uint64_t last = 0;

@@ -27,8 +27,9 @@ public:
     bool same() const { return same_; }
     /// Which steps an event of that name can be, a bit each.
     uint32_t Steps(std::string_view name) const;
-    /// Whether a chain that began at `first` may end at `last`.
-    bool InTime(int64_t first, int64_t last) const { return !within_ || last <= Later(first, *within_); }
+    /// Until when a chain that begins at `first` may end. Where `within` has months, one that begins later may have to end
+    /// earlier: a month after January 30th at noon is the noon of February 28th, one after the 31st's midnight its midnight.
+    int64_t Deadline(int64_t first) const { return within_ ? Later(first, *within_) : INT64_MAX; }
 
 private:
     std::vector<std::string> names_;
@@ -66,7 +67,7 @@ private:
         uint32_t steps;
         auto Key() const { return std::tie(at, same); }
     };
-    /// For each length of a chain (from 1) the latest that it began; kNone: there is no such chain.
+    /// For each length of a chain (from 1) the latest deadline of one; kNone: there is no such chain.
     using Chains = std::vector<int64_t>;
     using ChainsOfValues = std::map<std::string, Chains, std::less<>>;
 

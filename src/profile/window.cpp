@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 namespace cdp::profile {
 
@@ -24,8 +25,8 @@ int64_t Plus(int64_t a, int64_t b) {
 }
 
 int64_t Ceiling(int64_t time, int64_t step) {
-    const int64_t over = time - Floor(time, step) * step;
-    return over == 0 ? time : Plus(time, step - over);
+    const int64_t over = time % step;
+    return over == 0 ? time : Plus(time, over < 0 ? -over : step - over);
 }
 
 /// The days and the microseconds of a span.
@@ -109,21 +110,51 @@ bool WindowState::Exactly::operator()(const Value& a, const Value& b) const {
     return !ByBytes()(b, a) && IsPlainer(a, b);
 }
 
-void WindowState::Add(std::vector<Tally>& tallies, int64_t leaves, int64_t count) {
+/// Returns where.
+std::ptrdiff_t WindowState::Add(std::vector<Tally>& tallies, int64_t leaves, int64_t count) {
     auto at = tallies.end();
-    while (at != tallies.begin() && (at - 1)->leaves >= leaves) --at;  // most leave last
+    if (at != tallies.begin() && (at - 1)->leaves == leaves)  // most leave last
+        --at;
+    else if (at != tallies.begin() && (at - 1)->leaves > leaves)
+        at = std::lower_bound(tallies.begin(), at, leaves, [](const Tally& t, int64_t l) { return t.leaves < l; });
     if (at != tallies.end() && at->leaves == leaves)
         at->count += count;
     else
-        tallies.insert(at, {leaves, count});
+        at = tallies.insert(at, {leaves, count});
+    return at - tallies.begin();
 }
 
-void WindowState::AddSum(int64_t leaves, int64_t count, const Decimal& sum) {
+void WindowState::AddSum(int64_t leaves, const Decimal& sum) {
     const size_t before = tallies_.size();
-    Add(tallies_, leaves, count);
-    const auto at = std::lower_bound(tallies_.begin(), tallies_.end(), leaves, [](const Tally& t, int64_t l) { return t.leaves < l; }) - tallies_.begin();
+    const auto at = Add(tallies_, leaves, 1);
     if (tallies_.size() > before) sums_.insert(sums_.begin() + at, Decimal());
     sums_[static_cast<size_t>(at)] += sum;
+}
+
+/// Goes through both lists once: a person may have an entry for each hour of many years.
+void WindowState::MergeTallies(const WindowState& other) {
+    const auto mine = std::exchange(tallies_, {});
+    const auto my_sums = std::exchange(sums_, {});
+    tallies_.reserve(mine.size() + other.tallies_.size());
+    const auto append = [this](const std::vector<Tally>& tallies, const std::vector<Decimal>& sums, size_t i) {
+        const bool again = !tallies_.empty() && tallies_.back().leaves == tallies[i].leaves;
+        if (again)
+            tallies_.back().count += tallies[i].count;
+        else
+            tallies_.push_back(tallies[i]);
+        if (sums.empty()) return;
+        if (again)
+            sums_.back() += sums[i];
+        else
+            sums_.push_back(sums[i]);
+    };
+    size_t i = 0, j = 0;
+    while (i < mine.size() || j < other.tallies_.size()) {
+        if (j == other.tallies_.size() || (i < mine.size() && mine[i].leaves <= other.tallies_[j].leaves))
+            append(mine, my_sums, i++);
+        else
+            append(other.tallies_, other.sums_, j++);
+    }
 }
 
 /// Keeps what is better than all that leaves later: so the first that still counts is the best.
@@ -169,9 +200,9 @@ void WindowState::AddOfValue(const Value& value, int64_t leaves, int64_t count) 
 void WindowState::Add(int64_t leaves, const Stamp& stamp, const Value& value) {
     if (leaves == INT64_MIN) return;
     switch (aggregate_) {
-        case Aggregate::kCount: return Add(tallies_, leaves, 1);
+        case Aggregate::kCount: Add(tallies_, leaves, 1); break;
         case Aggregate::kSum:
-        case Aggregate::kAvg: return AddSum(leaves, 1, std::get<Decimal>(value));
+        case Aggregate::kAvg: return AddSum(leaves, std::get<Decimal>(value));
         case Aggregate::kMin:
         case Aggregate::kMax: return AddExtreme(leaves, value);
         case Aggregate::kFirst: return AddFirst(leaves, stamp, value);
@@ -183,13 +214,7 @@ void WindowState::Add(int64_t leaves, const Stamp& stamp, const Value& value) {
 }
 
 void WindowState::Merge(const WindowState& other) {
-    for (size_t i = 0; i < other.tallies_.size(); ++i) {
-        const auto& [leaves, count] = other.tallies_[i];
-        if (aggregate_ == Aggregate::kCount)
-            Add(tallies_, leaves, count);
-        else
-            AddSum(leaves, count, other.sums_[i]);
-    }
+    if (!other.tallies_.empty()) MergeTallies(other);
     for (const Single& single : other.singles_) Add(single.leaves, single.stamp, single.value);
     for (const auto& [value, tallies] : other.values_)
         for (const auto& [leaves, count] : tallies) AddOfValue(value, leaves, count);
@@ -235,11 +260,18 @@ int64_t WindowState::Count(int64_t clock) const {
     return count;
 }
 
-/// When each value leaves that counts at `clock`, ascending.
+/// When each value leaves that counts at `clock`, ascending. Equal ones, which are neighbours, are one value.
 std::vector<int64_t> WindowState::LeavesOfValues(int64_t clock) const {
     std::vector<int64_t> leaves;
-    for (const auto& entry : values_)
-        if (entry.second.back().leaves > clock) leaves.push_back(entry.second.back().leaves);
+    const Value* before = nullptr;
+    for (const auto& [value, tallies] : values_) {
+        if (before != nullptr && !ByBytes()(*before, value))
+            leaves.back() = std::max(leaves.back(), tallies.back().leaves);
+        else
+            leaves.push_back(tallies.back().leaves);
+        before = &value;
+    }
+    std::erase_if(leaves, [clock](int64_t instant) { return instant <= clock; });
     std::sort(leaves.begin(), leaves.end());
     return leaves;
 }
@@ -288,7 +320,7 @@ public:
         last_ = minutes;
     }
     int64_t Read(Reader& in) {
-        if (__builtin_add_overflow(last_, in.Signed(), &last_) || last_ > kForEver || last_ < -kForEver) Reader::Corrupt();
+        if (__builtin_add_overflow(last_, in.Signed(), &last_) || last_ > kForEver || last_ <= -kForEver) Reader::Corrupt();
         return last_ == kForEver ? kNever : last_ * kMinute;
     }
 
@@ -297,10 +329,12 @@ private:
     int64_t last_ = 0;
 };
 
-int64_t ReadCount(Reader& in) {
-    constexpr uint64_t most = uint64_t{1} << 60;
+/// Adds to the `total`, too.
+int64_t ReadCount(Reader& in, uint64_t* total) {
+    constexpr uint64_t most = uint64_t{1} << 60;  // as of an aggregate without a window
     const uint64_t count = in.Unsigned();
-    if (count < 1 || count > most) Reader::Corrupt();
+    if (count < 1 || count > most - *total) Reader::Corrupt();
+    *total += count;
     return static_cast<int64_t>(count);
 }
 
@@ -340,6 +374,7 @@ WindowState WindowState::Read(Aggregate aggregate, std::string_view bytes) {
     WindowState state(aggregate);
     Reader in(bytes);
     Instants instants;
+    uint64_t total = 0;
     while (!in.AtEnd()) {
         switch (aggregate) {
             case Aggregate::kCount:
@@ -347,7 +382,7 @@ WindowState WindowState::Read(Aggregate aggregate, std::string_view bytes) {
             case Aggregate::kAvg: {
                 const int64_t leaves = instants.Read(in);
                 CheckOrder(state.tallies_, leaves);
-                state.tallies_.push_back({leaves, ReadCount(in)});
+                state.tallies_.push_back({leaves, ReadCount(in, &total)});
                 if (aggregate != Aggregate::kCount) state.sums_.push_back(Decimal::Read(in));
                 break;
             }
@@ -361,7 +396,7 @@ WindowState WindowState::Read(Aggregate aggregate, std::string_view bytes) {
                 for (; left > 0; --left) {
                     const int64_t leaves = instants.Read(in);
                     CheckOrder(tallies, leaves);
-                    tallies.push_back({leaves, ReadCount(in)});
+                    tallies.push_back({leaves, ReadCount(in, &total)});
                 }
                 break;
             }

@@ -75,8 +75,9 @@ private:
     struct Exactly {
         bool operator()(const Value& a, const Value& b) const;
     };
-    static void Add(std::vector<Tally>& tallies, int64_t leaves, int64_t count);
-    void AddSum(int64_t leaves, int64_t count, const Decimal& sum);
+    static std::ptrdiff_t Add(std::vector<Tally>& tallies, int64_t leaves, int64_t count);
+    void AddSum(int64_t leaves, const Decimal& sum);
+    void MergeTallies(const WindowState& other);
     void AddExtreme(int64_t leaves, const Value& value);
     void AddFirst(int64_t leaves, const Stamp& stamp, const Value& value);
     void AddLast(int64_t leaves, const Stamp& stamp, const Value& value);

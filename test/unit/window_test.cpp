@@ -4,6 +4,7 @@
 #include <rapidcheck/gtest.h>
 
 #include <chrono>
+#include <functional>
 
 #include "profile/window.hpp"
 
@@ -93,8 +94,16 @@ AggregateState Plain(Aggregate aggregate, const std::vector<Event>& events, int6
 bool SameAnswer(Aggregate aggregate, const AggregateState& a, const AggregateState& b) {
     const auto single_a = a.Single(), single_b = b.Single();
     if (a.Count() != b.Count() && aggregate != Aggregate::kUniqueList && aggregate != Aggregate::kMostFrequent) return false;
-    return a.Sum() == b.Sum() && single_a.has_value() == single_b.has_value() && (!single_a || Compare(*single_a, *single_b) == 0) &&
-           (aggregate != Aggregate::kUniqueList || a.Values() == b.Values());
+    if (a.Values() != b.Values()) return false;
+    return a.Sum() == b.Sum() && single_a.has_value() == single_b.has_value() && (!single_a || Compare(*single_a, *single_b) == 0);
+}
+
+/// Among them 1, 1.0 and 1.00.
+Value AnyNumber() {
+    constexpr int64_t powers[] = {1, 10, 100};
+    const int scale = *rc::gen::inRange(0, 3);
+    const int64_t whole = *rc::gen::inRange<int64_t>(-2, 3);
+    return Decimal(whole * powers[scale], scale);
 }
 
 std::vector<Event> AnyEvents() {
@@ -104,7 +113,7 @@ std::vector<Event> AnyEvents() {
         const int64_t minute = *rc::gen::inRange<int64_t>(0, 6);
         // Stamps in the order of leaving, as those of events are.
         const Stamp stamp{minute * 100 + *rc::gen::inRange<int64_t>(0, 100), i};
-        events.push_back({minute == 5 ? INT64_MAX : minute * kMinute, stamp, Value(Decimal(*rc::gen::inRange<int64_t>(-2, 3), 0))});
+        events.push_back({minute == 5 ? INT64_MAX : minute * kMinute, stamp, AnyNumber()});
     }
     return events;
 }
@@ -154,6 +163,54 @@ RC_GTEST_PROP(WindowStateLaw, ForgetsTheSameInAnyOrder, ()) {
     early.Expire(clock);
     late.Expire(clock);
     RC_ASSERT(Bytes(early) == Bytes(late));
+}
+
+TEST(Window, TakesAnyTime) {
+    for (const Span& span : {Span{0, 0, 1}, Span{0, 1, 1}, Span{1, 0, 0}, Span{INT32_MAX, INT32_MAX, INT64_MAX}})
+        for (const int64_t time : {INT64_MIN, INT64_MIN + 1, int64_t{-1}, int64_t{0}, INT64_MAX - 1, INT64_MAX})
+            EXPECT_GE(Window(span).Leaves(time), time);
+}
+
+TEST(WindowState, CountsEqualNumbersOnceWhateverTheirScale) {
+    WindowState state(Aggregate::kDistinctCount);
+    state.Add(kHour, {0, 1}, Decimal(1, 0));
+    state.Add(2 * kHour, {1, 2}, Decimal(100, 2));
+    EXPECT_EQ(state.Count(0), 1);
+    EXPECT_EQ(state.Count(kHour), 1);
+    EXPECT_EQ(state.WhenCountLeaves(0, 1, 1), 2 * kHour);
+}
+
+TEST(WindowState, StaysAsLargeAsItsWindow) {
+    WindowState count(Aggregate::kCount), sum(Aggregate::kSum);
+    const Window window({0, 30, 0});
+    for (int64_t i = 0; i < 1'000'000; ++i) {  // in half a year
+        const int64_t at = i * (180 * kDay / 1'000'000);
+        count.Add(window.Leaves(at), {at, i}, {});
+        sum.Add(window.Leaves(at), {at, i}, Decimal(i % 10'000, 2));
+        if (i % 1000 == 0) count.Expire(at);
+        if (i % 1000 == 0) sum.Expire(at);
+    }
+    count.Expire(180 * kDay);
+    sum.Expire(180 * kDay);
+    EXPECT_EQ(count.Count(180 * kDay), 1'000'000 / 6);
+    EXPECT_LT(Bytes(count).size(), 30U * 24 * 4);
+    EXPECT_LT(Bytes(sum).size(), 30U * 24 * 10);
+}
+
+TEST(WindowState, RefusesDamagedBytes) {
+    const auto damaged = [](const std::function<void(Writer&)>& write) {
+        Writer out;
+        write(out);
+        EXPECT_THROW(WindowState::Read(Aggregate::kCount, out.bytes()), Error);
+    };
+    damaged([](Writer& out) { out.Signed(7); });                                   // no count
+    damaged([](Writer& out) { out.Signed(7), out.Unsigned(0); });                  // nothing counted
+    damaged([](Writer& out) { out.Signed(INT64_MIN), out.Unsigned(1); });          // before all times
+    damaged([](Writer& out) { out.Signed(-(INT64_MAX / kMinute + 1)), out.Unsigned(1); });
+    damaged([](Writer& out) { out.Signed(7), out.Unsigned(1), out.Signed(-1), out.Unsigned(1); });  // backwards
+    damaged([](Writer& out) {                                                      // more than was ever counted
+        for (int i = 0; i < 2; ++i) out.Signed(7), out.Unsigned(uint64_t{1} << 60);
+    });
 }
 
 }  // namespace
