@@ -2141,7 +2141,7 @@ COMMENT ON FUNCTION cdp.record_wanted(text, bigint, jsonb) IS
 
 -- A row is sent as it is when it is taken. If it is not what was wanted then, it is another change: at a position that has
 -- all of the row's changes before it and those to come behind it, since nobody can be writing to a row that we have locked.
-CREATE FUNCTION cdp.take_wanted(destination text, generation bigint, after text, most int,
+CREATE FUNCTION cdp.take_wanted(destination text, generation bigint, after text, most int, busy jsonb,
                                 OUT key text, OUT lsn pg_lsn, OUT held boolean, OUT taken boolean, OUT fields jsonb) RETURNS SETOF record
     LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -2188,7 +2188,7 @@ BEGIN
     FROM unnest(keys) k (key)
          CROSS JOIN LATERAL (SELECT x.ctid AS place FROM cdp.delivery x
                              WHERE x.destination = take_wanted.destination AND x.key = k.key OFFSET 0) x
-    WHERE v.ctid = x.place AND found_hashes ? k.key AND v.wanted IS DISTINCT FROM (found_hashes ->> k.key)::uuid;
+    WHERE v.ctid = x.place AND found_hashes ? k.key AND NOT busy ? k.key AND v.wanted IS DISTINCT FROM (found_hashes ->> k.key)::uuid;
     -- A row that was wanted and is gone has its DELETE on the way.
     RETURN QUERY
         SELECT v.key, v.wanted_lsn, v.held IS NOT NULL, found_hashes ? v.key OR (NOT present ? v.key AND v.wanted IS NULL), found_fields -> v.key
@@ -2196,8 +2196,8 @@ BEGIN
              CROSS JOIN LATERAL (SELECT * FROM cdp.delivery x WHERE x.destination = take_wanted.destination AND x.key = k.key OFFSET 0) v
         ORDER BY k.n;
 END $$;
-COMMENT ON FUNCTION cdp.take_wanted(text, bigint, text, int) IS
-    'Internal, for cdp-relay: what waits in cdp.delivery, by key, with the values of its row as texts (none: a removal). Those that somebody is writing to are not taken.';
+COMMENT ON FUNCTION cdp.take_wanted(text, bigint, text, int, jsonb) IS
+    'Internal, for cdp-relay: what waits in cdp.delivery, by key, with the values of its row as texts (none: a removal). Those that somebody is writing to are not taken. busy: keys that are on their way already, whose position must stay.';
 
 -- Health --------------------------------------------------------------------------------------------------------------
 

@@ -55,7 +55,7 @@ json ReadFile(const std::string& path) {
     json given = json::parse(file, nullptr, false, true);
     if (!given.is_object()) Wrong("configuration file \"" + path + "\" is no JSON object");
     for (const auto& [name, value] : given.items())
-        if (std::none_of(std::begin(kSettings), std::end(kSettings), [&](const Setting& s) { return name == s.name; }))
+        if (std::none_of(std::begin(kSettings), std::end(kSettings), [&, &key = name](const Setting& s) { return key == s.name; }))
             Wrong("configuration file \"" + path + "\" has the unknown setting \"" + name + "\"");
     return given;
 }

@@ -65,6 +65,12 @@ public:
     void Add(Parcel parcel);
     /// Whether a change of that key is on its way.
     bool Has(const std::string& key) const { return keys_.contains(key); }
+    /// The keys that it has changes of.
+    std::vector<std::string> Keys() const {
+        std::vector<std::string> keys;
+        for (const auto& entry : keys_) keys.push_back(entry.first);
+        return keys;
+    }
     /// How many are not stored yet, and their size, roughly.
     size_t size() const { return size_; }
     size_t bytes() const { return bytes_; }

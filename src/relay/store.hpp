@@ -66,8 +66,8 @@ public:
 
     void RecordAnswers(const Target& target, const std::vector<Settled>& settled);
     void RecordWanted(const Target& target, const std::vector<Parcel>& parcels);
-    /// The next of what waits in cdp.delivery, after this key.
-    std::vector<Wanted> Waiting(const Target& target, const std::string& after, size_t limit);
+    /// The next of what waits in cdp.delivery, after this key. The position of `busy` keys, whose changes are on their way, stays.
+    std::vector<Wanted> Waiting(const Target& target, const std::string& after, size_t limit, const std::vector<std::string>& busy);
     /// The row as it is now, if it is there.
     std::optional<pgoutput::Tuple> Current(const Target& target, const std::string& key);
     void Resync(const Target& target);

@@ -343,7 +343,7 @@ void Worker::Spill(Store& store) {
 void Worker::Load(Store& store) {
     Stream& s = *stream_;
     if (!s.waiting || stopping_ || s.courier.size() >= kWindow / 2) return;
-    const std::vector<Wanted> waiting = store.Waiting(target_, s.loaded, kAtATime);
+    const std::vector<Wanted> waiting = store.Waiting(target_, s.loaded, kAtATime, s.courier.Keys());
     for (const Wanted& one : waiting) {
         s.last_position = std::max(s.last_position, one.lsn);
         if (!one.taken || s.courier.Has(one.key)) continue;
