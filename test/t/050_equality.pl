@@ -324,7 +324,7 @@ sub groups_agree
 		WITH member AS (SELECT s.name, m.profile_id FROM cdp.segment_member m JOIN cdp.segment s USING (segment_id)),
 		plain AS (
 			SELECT 'listed' AS name, profile_id FROM cdp.identifier WHERE type = 'email' AND value ~ '^mail\d+-[0-3]@' AND substring(value FROM '\d+')::int % 3 = 0 AND substring(value FROM '\d+')::int <= 120
-			UNION SELECT 'cookies', profile_id FROM cdp.identifier WHERE type = 'anonymous_id' AND substring(value FROM '\d+')::int % 5 = 0 AND substring(value FROM '\d+')::int <= 400
+			UNION SELECT 'cookies', profile_id FROM cdp.identifier WHERE type = 'anonymous_id' AND value ~ '^cookie-' AND substring(value FROM '\d+')::int % 5 = 0 AND substring(value FROM '\d+')::int <= 400
 			UNION SELECT 'cookies_a', profile_id FROM member WHERE name = 'cookies' AND cdp.split_share('cookies', profile_id) < 30
 			UNION SELECT 'cookies_b', profile_id FROM member WHERE name = 'cookies' AND cdp.split_share('cookies', profile_id) >= 30 AND cdp.split_share('cookies', profile_id) < 80
 			UNION SELECT 'first_' || (min(array[place::text, segment]))[2], profile_id FROM cdp.priority_list l JOIN member ON name = segment GROUP BY profile_id)
