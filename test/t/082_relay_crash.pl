@@ -16,7 +16,7 @@ srand($ENV{CDP_RELAY_SEED} // time());
 my $node = PostgreSQL::Test::Cluster->new('crash');
 $node->init(allows_streaming => 'logical');
 # What the database has said to be stored, is: fsync is off in tests, but nothing dies here that would need it.
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'cdp'\nwal_sender_timeout = 10s\nlog_min_messages = warning");
+$node->append_conf('postgresql.conf', "wal_sender_timeout = 10s\nlog_min_messages = warning");
 $node->start;
 $node->safe_psql('postgres', q{
 SET client_min_messages = warning;
@@ -42,7 +42,8 @@ sub traffic
 	my ($people, $city_of) = @_;
 	my ($code, $out, $error) = $node->psql('postgres', qq{
 		SELECT count(cdp.track('Order Completed', 'u' || (i * 7 + $people) % 150)) FROM generate_series(1, 20 + $people % 60) i;
-		SELECT count(cdp.identify('u' || (i * 11 + $people) % 150, '{"city": "$city_of"}')) FROM generate_series(1, 3) i;}, timeout => 20);
+		SELECT count(cdp.identify('u' || (i * 11 + $people) % 150, '{"city": "$city_of"}')) FROM generate_series(1, 3) i;
+		SELECT cdp.process();}, timeout => 20);
 }
 
 for my $crash (1 .. $crashes)
