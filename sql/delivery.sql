@@ -1,4 +1,7 @@
 -- delivery.sql: what cdp-relay is to deliver, and what became of it: counted by rows, so that nothing is ever missing.
+SELECT current_database() AS main \gset
+CREATE DATABASE cdp_regress_delivery;
+\c cdp_regress_delivery
 SET client_min_messages = warning;
 CREATE EXTENSION cdp;
 SELECT cdp.create_trait('city', 'text');
@@ -86,3 +89,5 @@ SELECT cdp.set_delivery('crm', 'mine', 'http://localhost/');
 SELECT cdp.drop_destination('crm');
 SELECT count(*) FROM cdp.delivery_target;
 DROP EXTENSION cdp CASCADE;
+\c :main
+DROP DATABASE cdp_regress_delivery;
