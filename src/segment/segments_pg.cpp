@@ -195,6 +195,12 @@ void Segments::Index() {
     IndexNew();
 }
 
+/// Why an activity stands still, if it does.
+static std::optional<Error> WhyStill(const profile::Trait& keeper) {
+    if (!keeper.standing.Still()) return std::nullopt;
+    return keeper.standing.failure.value_or(Error(sqlstate::object_not_in_prerequisite_state, keeper.name + " stands still"));
+}
+
 /// Who meets which conditions when nothing is known of them yet: of somebody new only those are looked at that such a one is in,
 /// that the clock may change, or that read something which is known. Most are of neither kind.
 void Segments::IndexNew() {
@@ -207,8 +213,9 @@ void Segments::IndexNew() {
     for (size_t s = 0; s < segments_.size(); ++s) {
         const Segment& segment = segments_[s];
         if (segment.standing.Still() || segment.refreshed) continue;
-        bool known = !segment.by_clock && std::none_of(segment.sources.begin(), segment.sources.end(), [](const Source& source) {
-            return source.kind == Source::Kind::kConsent;
+        bool known = !segment.by_clock && std::none_of(segment.sources.begin(), segment.sources.end(), [&](const Source& source) {
+            return source.kind == Source::Kind::kConsent ||
+                   (source.kind == Source::Kind::kActivity && traits_.all()[static_cast<size_t>(source.of)].standing.Still());
         });
         if (known) {
             const auto failure = attempts.Run([&] {
@@ -357,12 +364,6 @@ void Segments::Choose(std::span<const Touched> touched, Block* block) const {
         for (const int64 id : touched[p].person->state().memberships())
             if (const auto place = place_.find(id); place != place_.end()) block->Flip(block->member, p, place->second);
     }
-}
-
-/// Why an activity stands still, if it does.
-static std::optional<Error> WhyStill(const profile::Trait& keeper) {
-    if (!keeper.standing.Still()) return std::nullopt;
-    return keeper.standing.failure.value_or(Error(sqlstate::object_not_in_prerequisite_state, keeper.name + " stands still"));
 }
 
 /// Appends the answers to the special calls of a segment's condition; the next instant at which one changes.
