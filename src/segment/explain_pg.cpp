@@ -99,17 +99,9 @@ pg::Condition::Input Explanation::AnswerOf(const pg::Condition& condition, size_
 }
 
 bool Explanation::HoldsInSql(const pg::Condition& condition) const {
-    std::vector<segment::Source> sources;
-    for (size_t k = 0; k < condition.specials().size(); ++k) {
-        const auto& special = condition.specials()[k];
-        auto& source = sources.emplace_back();
-        source.kind = special.function == "in_segment" ? segment::Source::Kind::kSegment : segment::Source::Kind::kIdentifierType;
-        if (special.function == "consented")
-            source = {segment::Source::Kind::kConsent, 0, {}, govern::ConsentAt(condition, k, govern::Purposes::Load())};
-        if (!profile::AsksForActivity(special)) continue;
-        source = {segment::Source::Kind::kActivity, 0, segment::QuestionAt(condition, k)};
-        source.of = static_cast<int>(traits_.Keeping(source.question.activity) - traits_.all().data());
-    }
+    const auto sources = segment::SourcesByName(condition, [&](const profile::Activity& activity) {
+        return static_cast<int>(traits_.Keeping(activity) - traits_.all().data());
+    });
     const segment::MembersQuery members(condition, sources, traits_, person_.clock());
     const pg::ActAs owner(segment_.owner, true);
     return !pg::Query(members.sql() + " AND profile.profile_id = $1", {pg::Int8(person_.profile_id())}, true).empty();

@@ -45,6 +45,29 @@ Consenting ConsentingTo(const Segment& segment, const Tables& tables) {
 
 }  // namespace
 
+std::vector<Source> SourcesByName(const pg::Condition& condition, const std::function<int(const profile::Activity&)>& keeper) {
+    std::vector<Source> sources;
+    for (size_t k = 0; k < condition.specials().size(); ++k) {
+        const auto& special = condition.specials()[k];
+        auto& source = sources.emplace_back();
+        if (profile::AsksForActivity(special)) {
+            source = {Source::Kind::kActivity, 0, QuestionAt(condition, k)};
+            source.of = keeper(source.question.activity);
+            continue;
+        }
+        if (special.function == "consented") {
+            source = {Source::Kind::kConsent, 0, {}, govern::ConsentAt(condition, k, govern::Purposes::Load())};
+            continue;
+        }
+        if (special.function == "on_list") CheckListCall(condition, k, "");
+        source.kind = special.function == "in_segment" ? Source::Kind::kSegment : Source::Kind::kIdentifierType;
+        const char* known = special.function == "in_segment" ? "SELECT FROM cdp.segment WHERE name = $1"
+                                                             : "SELECT FROM cdp.identifier_type WHERE name = $1";
+        if (pg::Query(known, {pg::TextOrNull(special.arguments[0])}).empty()) throw Unknown(condition, k);
+    }
+    return sources;
+}
+
 MembersQuery::MembersQuery(const pg::Condition& condition, std::span<const Source> sources, const profile::Traits& traits, int64 clock,
                            const Tables& tables) {
     std::string joins;

@@ -17,6 +17,10 @@ struct Tables {
     std::string profiles = "cdp.profile", members = "cdp.segment_member", identifiers = "cdp.identifier", consents = "cdp.consent";
 };
 
+/// Where the values of a condition's special calls come from, as far as SQL needs it: segments and types of identifiers stay
+/// names. Throws if one is not there. `keeper`: the place of what keeps an activity in Traits::all().
+std::vector<Source> SourcesByName(const pg::Condition& condition, const std::function<int(const profile::Activity&)>& keeper);
+
 /// The ids of those who meet a condition at an instant, by SQL. What it asks of people's events is computed from these,
 /// and staged, when this is made.
 class MembersQuery {

@@ -4,7 +4,6 @@
 #include "pipeline/definitions_pg.hpp"
 #include "segment/estimate.hpp"
 #include "segment/fill_pg.hpp"
-#include "segment/lists_pg.hpp"
 
 using namespace cdp;
 
@@ -12,30 +11,6 @@ namespace {
 
 constexpr int64 kIdsLookedAt = 20'000;
 constexpr size_t kIdsShown = 10;
-
-/// Where the values of the condition's special calls come from. Throws if they name what is not there.
-std::vector<segment::Source> SourcesOf(const pg::Condition& condition, profile::Traits* traits) {
-    std::vector<segment::Source> sources;
-    for (size_t k = 0; k < condition.specials().size(); ++k) {
-        const auto& special = condition.specials()[k];
-        auto& source = sources.emplace_back();
-        if (profile::AsksForActivity(special)) {
-            source = {segment::Source::Kind::kActivity, 0, segment::QuestionAt(condition, k)};
-            source.of = traits->Keep(source.question.activity);
-            continue;
-        }
-        if (special.function == "consented") {
-            source = {segment::Source::Kind::kConsent, 0, {}, govern::ConsentAt(condition, k, govern::Purposes::Load())};
-            continue;
-        }
-        if (special.function == "on_list") segment::CheckListCall(condition, k, "");
-        source.kind = special.function == "in_segment" ? segment::Source::Kind::kSegment : segment::Source::Kind::kIdentifierType;
-        const char* known = special.function == "in_segment" ? "SELECT FROM cdp.segment WHERE name = $1"
-                                                             : "SELECT FROM cdp.identifier_type WHERE name = $1";
-        if (pg::Query(known, {pg::TextOrNull(special.arguments[0])}).empty()) throw segment::Unknown(condition, k);
-    }
-    return sources;
-}
 
 Datum IdArray(const std::vector<int64>& ids) {
     std::vector<Datum> values;
@@ -60,7 +35,7 @@ CDP_FUNCTION(cdp_preview_segment)  // cdp.preview_segment(definition, exact) →
     const pg::ActAs owner(pg::ExtensionOwner());
     auto traits = profile::Traits::Load();
     const auto condition = segment::ReadCondition(std::string(pg::Bytes(PG_GETARG_DATUM(0))), "the definition", *traits, caller, true);
-    const auto sources = SourcesOf(*condition, traits.get());
+    const auto sources = segment::SourcesByName(*condition, [&](const profile::Activity& activity) { return traits->Keep(activity); });
     pg::WarnOfContradiction(*condition, "nobody can ever meet the definition");
     const segment::MembersQuery members(*condition, sources, *traits, pg::Now());
     const int64 highest = exact ? 0 : HighestId();

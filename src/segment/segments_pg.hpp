@@ -108,8 +108,9 @@ private:
     void Index();
     void IndexOne(int place);
     void IndexNew();
-    int64 Answers(const Segment& segment, profile::Person& person, const std::function<bool(int place)>& is_member,
-                  const std::function<bool(int question)>& consents, std::vector<pg::Condition::Input>* inputs) const;
+    template <class IsMember, class Consents>
+    int64 Answers(const Segment& segment, profile::Person& person, const IsMember& is_member, const Consents& consents,
+                  std::vector<pg::Condition::Input>* inputs) const;
     void ReadStale(std::span<Touched> touched);
     void Choose(std::span<const Touched> touched, Block* block) const;
     void EvaluateOne(int place, std::span<Touched> touched, Block* block);
