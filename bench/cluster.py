@@ -7,8 +7,10 @@ import subprocess
 import time
 from pathlib import Path
 
+MEMORY_GB = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**30
+
 SETTINGS = {
-    "shared_buffers": "2GB",
+    "shared_buffers": f"{max(1, MEMORY_GB // 4)}GB",  # a quarter, as PostgreSQL's documentation advises
     "max_wal_size": "8GB",
     "wal_level": "logical",
 }  # everything else, fsync included, as initdb leaves it; the same for every side

@@ -24,9 +24,10 @@ def run(bench):
         bench.workload.forget(files)
     bench.report.note(f"worker's memory after each {unit:,} messages, MB: "
                       + ", ".join(f"{size:.1f}" for size in megabytes))
-    bench.report.add("worker's memory after ten times the messages",
-                     f"{megabytes[-1]:.1f} MB against {megabytes[0]:.1f} MB",
-                     megabytes[-1] / megabytes[0], 1.1, at_least=False)
+    # It goes up and down by some megabytes, as the allocator finds pages that it can give back: the most of each half tells whether it grows.
+    early, late = max(megabytes[:5]), max(megabytes[5:])
+    bench.report.add("worker's memory when idle, the most of the second half of ten times the messages against the first",
+                     f"{late:.1f} MB against {early:.1f} MB", late / early, 1.1, at_least=False)
     cluster.psql("postgres", f"DROP DATABASE {database} WITH (FORCE)")
 
 
