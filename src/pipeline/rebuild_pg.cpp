@@ -5,6 +5,7 @@
 
 #include "govern/consent_pg.hpp"
 #include "identity/stitch_pg.hpp"
+#include "pg/names.hpp"
 #include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/clock_pg.hpp"
@@ -39,10 +40,6 @@ size_t StandingStill(const std::vector<T>& defined) {
 
 void Notice(const std::string& what) {
     pg::Call([&] { ereport(NOTICE, (errmsg_internal("cdp.rebuild: %s", what.c_str()))); });
-}
-
-std::string Quoted(const std::string& name) {
-    return pg::Call([&] { return quote_identifier(name.c_str()); });
 }
 
 /// Whose every identifier is by the ledger alone. Makes cdp_fresh_identifier.
@@ -283,7 +280,7 @@ void RebuildSegments(segment::Segments& segments, const profile::Traits& traits,
                                   "profile_id, segment_id, entered_at", "profile_id, segment_id, now()");
     report("segment_member", members);
     for (const auto& segment : segments.all())
-        if (segment.standing.Still()) report("cdp_segment." + Quoted(segment.name), std::nullopt);
+        if (segment.standing.Still()) report("cdp_segment." + pg::Identifier(segment.name), std::nullopt);
     // Memberships are remembered in the profiles' states too; a new epoch makes everybody look them up again.
     const int64 sizes = pg::Query("SELECT count(*) FROM cdp.segment s WHERE size <> (SELECT count(*) FROM cdp_fresh_member f WHERE f.segment_id = s.segment_id)").Int8(0, 1);
     report("segment", sizes);
@@ -323,14 +320,14 @@ CDP_FUNCTION(cdp_rebuild)  // cdp.rebuild(repair boolean) → TABLE(table_name, 
     std::string columns, all = "profile_id";
     for (const int column : definitions.traits->access().columns) {
         if (column == profile::kProfileId) continue;
-        const std::string name = Quoted(NameStr(TupleDescAttr(definitions.traits->descriptor(), column)->attname));
+        const std::string name = pg::Identifier(NameStr(TupleDescAttr(definitions.traits->descriptor(), column)->attname));
         if (column != profile::kState) columns += (columns.empty() ? "" : ", ") + name;
         all += ", " + name;
     }
     report("profile", Compare({"profile", "profile_id", columns, "cdp_fresh_profile", ""}, repair, all, all));
     report("profile.state", CompareStates(*definitions.traits, clock, repair));
     for (const auto& trait : traits)
-        if (trait.standing.Still()) report(trait.activity ? trait.name : "profile." + Quoted(trait.name), std::nullopt);
+        if (trait.standing.Still()) report(trait.activity ? trait.name : "profile." + pg::Identifier(trait.name), std::nullopt);
     Notice("accounts");
     FreshAccounts();
     report("account", Compare({"account", "group_id", "traits, first_seen_at, last_seen_at, state", "cdp_fresh_account", ""}, repair,

@@ -1,6 +1,8 @@
 // profile/traits_pg.cpp: see traits_pg.hpp.
 #include "profile/traits_pg.hpp"
 
+#include "pg/names.hpp"
+
 extern "C" {
 #include "access/table.h"
 #include "catalog/namespace.h"
@@ -64,11 +66,6 @@ Datum ToDatum(const Trait& trait, const Value& value) {
     return 0;
 }
 
-std::string Quoted(std::string_view name) {
-    const std::string copy(name);
-    return pg::Call([&] { return quote_identifier(copy.c_str()); });
-}
-
 std::unique_ptr<Traits::Access> PrepareAccess(const std::vector<Trait>& traits, TupleDesc descriptor) {
     std::vector<int> columns{kProfileId, kFirstSeenAt, kLastSeenAt, kEventCount, kTraits, kState}, readable;
     for (const Trait& trait : traits)
@@ -79,7 +76,7 @@ std::unique_ptr<Traits::Access> PrepareAccess(const std::vector<Trait>& traits, 
     for (int column = 0; column < descriptor->natts; ++column) {
         const auto* attribute = TupleDescAttr(descriptor, column);
         if (attribute->attisdropped) continue;
-        read += "p." + Quoted(NameStr(attribute->attname)) + ", ";
+        read += "p." + pg::Identifier(NameStr(attribute->attname)) + ", ";
         readable.push_back(column);
     }
     return std::unique_ptr<Traits::Access>(new Traits::Access{

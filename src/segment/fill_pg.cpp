@@ -1,6 +1,7 @@
 // segment/fill_pg.cpp: see fill_pg.hpp.
 #include "segment/fill_pg.hpp"
 
+#include "pg/names.hpp"
 #include "pg/probes.hpp"
 #include "pg/settings.hpp"
 #include "pg/table_writer.hpp"
@@ -10,10 +11,6 @@
 namespace cdp::segment {
 
 namespace {
-
-std::string Quoted(const std::string& text) {
-    return pg::Call([&] { return quote_literal_cstr(text.c_str()); });
-}
 
 /// Members of the segments that a segment refers to, each sorted.
 using Members = std::unordered_map<int64, std::vector<int64>>;
@@ -77,14 +74,14 @@ MembersQuery::MembersQuery(const pg::Condition& condition, std::span<const Sourc
         switch (source.kind) {
             case Source::Kind::kSegment:
                 return "EXISTS (SELECT FROM " + tables.members + " m JOIN cdp.segment s USING (segment_id)"
-                       " WHERE m.profile_id = profile.profile_id AND s.name = " + Quoted(special.arguments[0].value_or("")) + ")";
+                       " WHERE m.profile_id = profile.profile_id AND s.name = " + pg::Literal(special.arguments[0].value_or("")) + ")";
             case Source::Kind::kIdentifierType:
                 return "EXISTS (SELECT FROM " + tables.identifiers + " i WHERE i.profile_id = profile.profile_id AND i.type = " +
-                       Quoted(special.arguments[0].value_or("")) + ")";
+                       pg::Literal(special.arguments[0].value_or("")) + ")";
             case Source::Kind::kList:
                 return "EXISTS (SELECT FROM " + tables.identifiers + " i JOIN cdp.listed_identifier l ON l.identifier_id = i.identifier_id"
                        " WHERE i.profile_id = profile.profile_id AND l.segment_id = (SELECT segment_id FROM cdp.segment WHERE name = " +
-                       Quoted(special.arguments[0].value_or("")) + "))";
+                       pg::Literal(special.arguments[0].value_or("")) + "))";
             case Source::Kind::kConsent: return govern::CoversSql("profile.profile_id", source.consent, tables.consents);
             default: break;
         }
