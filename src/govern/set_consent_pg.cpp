@@ -116,8 +116,8 @@ CDP_FUNCTION(cdp_refresh_consented)  // cdp.refresh_consented(purpose) → void
             return source.kind == segment::Source::Kind::kConsent && source.consent.purpose.name == purpose;
         });
         if (!asks || segment.standing.Still()) continue;
-        segment::Fill(*definitions.segments, segment, *definitions.traits, false, "consent");
-        for (auto& name : segment::FillDependents(*definitions.segments, *definitions.traits, segment.name, "consent")) changed.push_back(std::move(name));
+        segment::Fill(*definitions.segments, segment, *definitions.traits, false, segment::Cause::kConsent);
+        for (auto& name : segment::FillDependents(*definitions.segments, *definitions.traits, segment.name, segment::Cause::kConsent)) changed.push_back(std::move(name));
     }
     pipeline::Current().destinations.Refill(changed);
     pipeline::Current().destinations.RefillOf(purpose);

@@ -62,7 +62,7 @@ std::vector<int64> ComeApart(const PersonLinks& person, const std::vector<int>& 
     const int parts = *std::max_element(part.begin(), part.end()) + 1;
     int64 next = collect::TakeIds("cdp.profile_id_seq", parts - 1);
     pipeline::Regrouping regrouping;
-    regrouping.cause = "split";
+    regrouping.cause = segment::Cause::kSplit;
     regrouping.staying.push_back(person.profile_id());
     std::vector<int64> profile_of(static_cast<size_t>(parts), person.profile_id());
     for (int p = 0; p < parts; ++p) {

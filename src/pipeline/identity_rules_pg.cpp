@@ -231,7 +231,7 @@ void WriteSeparations(const Replay& replay, const std::vector<Replay::Identifier
 /// Makes people what the outcome says. Fills in the ids of those who are new.
 void ApplyOutcome(Replay& replay, Outcome& outcome) {
     pipeline::Regrouping regrouping;
-    regrouping.cause = "rules";
+    regrouping.cause = segment::Cause::kRules;
     const auto fresh = std::count_if(outcome.groups.begin(), outcome.groups.end(), [](const Group& g) { return g.profile_id == 0; });
     int64 next = fresh > 0 ? collect::TakeIds("cdp.profile_id_seq", fresh) : 0;
     for (Group& group : outcome.groups) {

@@ -239,7 +239,7 @@ void Import::WritePeople() {
     for (size_t i = 0; i < entries.size(); ++i)
         if (entries[i].is_new) changed.insert(resolver_->ProfileOf(resolver_->NodeOf(static_cast<int>(i))));
     pipeline::Regrouping regrouping;
-    regrouping.cause = "import";
+    regrouping.cause = segment::Cause::kImport;
     std::vector<int64> fresh;
     std::vector<int> node_of;
     for (int node = 0; node < resolver_->nodes(); ++node) {
@@ -258,7 +258,7 @@ void Import::WritePeople() {
         if (known_people_[node] == resolver_->ProfileOf(static_cast<int>(node)) && changed.contains(known_people_[node]))
             regrouping.staying.push_back(known_people_[node]);
     WriteEnded(regrouping.gone);
-    pipeline::Introduce(definitions_, fresh, [&](size_t i, size_t type) { return resolver_->Counts(node_of[i])[type]; }, "import");
+    pipeline::Introduce(definitions_, fresh, [&](size_t i, size_t type) { return resolver_->Counts(node_of[i])[type]; }, segment::Cause::kImport);
     if (!regrouping.staying.empty()) pipeline::Regroup(definitions_, regrouping);
 }
 

@@ -268,14 +268,22 @@ int64 CompareTimers(const pipeline::Definitions& definitions, int64 clock, bool 
 
 using Report = std::function<void(const std::string& table, std::optional<int64> differing)>;
 
+/// Of those whose membership is about to be put right.
+void WriteTransitions() {
+    pg::Cursor cursor("SELECT profile_id, segment_id, l.profile_id IS NULL"
+                      " FROM cdp.segment_member l FULL JOIN cdp_fresh_member f USING (profile_id, segment_id)"
+                      " WHERE l.profile_id IS NULL OR f.profile_id IS NULL");
+    for (pg::Rows rows; !(rows = cursor.Fetch(kRowsAFetch)).empty();) {
+        segment::Transitions transitions;
+        for (uint64 i = 0; i < rows.size(); ++i) transitions.Add({rows.Int8(i, 1), rows.Int8(i, 2), rows.Bool(i, 3), segment::Cause::kRebuild});
+        transitions.Write();
+    }
+}
+
 void RebuildSegments(segment::Segments& segments, const profile::Traits& traits, int64 clock, bool repair, const Report& report) {
     Notice("segments");
     FreshMembers(segments, traits, clock);
-    if (repair)
-        pg::Execute("INSERT INTO cdp.segment_transition (profile_id, segment_id, entered, at, cause)"
-                    " SELECT profile_id, segment_id, l.profile_id IS NULL, now(), 'rebuild'"
-                    " FROM cdp.segment_member l FULL JOIN cdp_fresh_member f USING (profile_id, segment_id)"
-                    " WHERE l.profile_id IS NULL OR f.profile_id IS NULL");
+    if (repair) WriteTransitions();
     const int64 members = Compare({"segment_member", "profile_id, segment_id", "", "cdp_fresh_member", ""}, repair,
                                   "profile_id, segment_id, entered_at", "profile_id, segment_id, now()");
     report("segment_member", members);

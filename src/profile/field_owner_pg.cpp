@@ -17,8 +17,8 @@ void FollowColumn(int column) {
         if (!segment.condition || segment.standing.Still()) continue;
         const auto& columns = segment.condition->columns();
         if (std::none_of(columns.begin(), columns.end(), [&](int read) { return read == 0 || read == column + 1; })) continue;
-        segment::Fill(*definitions.segments, segment, *definitions.traits, false, "alter");
-        segment::FillDependents(*definitions.segments, *definitions.traits, segment.name, "alter");
+        segment::Fill(*definitions.segments, segment, *definitions.traits, false, segment::Cause::kAlter);
+        segment::FillDependents(*definitions.segments, *definitions.traits, segment.name, segment::Cause::kAlter);
     }
     pipeline::Current().destinations.Refill({}, true);
     pipeline::TouchConfiguration();

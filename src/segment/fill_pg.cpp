@@ -129,16 +129,16 @@ std::vector<int64> Sorted(std::vector<int64> ids) {
 }
 
 /// Writes who enters a segment, with the transitions, or who has left it: the transitions only.
-void WriteChanges(int64 segment_id, std::span<const int64> people, bool entered, const char* cause) {
+void WriteChanges(int64 segment_id, std::span<const int64> people, bool entered, Cause cause) {
     constexpr size_t at_a_time = 100'000;
-    const Datum segment = Int64GetDatum(segment_id), now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), why = pg::TextDatum(cause);
+    const Datum segment = Int64GetDatum(segment_id), now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
     for (; !people.empty(); people = people.subspan(std::min(at_a_time, people.size()))) {
         poll_stop();
         pg::TableWriter members("cdp.segment_member", {"profile_id", "segment_id", "entered_at"});
-        pg::TableWriter transitions("cdp.segment_transition", {"profile_id", "segment_id", "entered", "at", "cause"});
+        Transitions transitions;
         for (const int64 id : people.first(std::min(at_a_time, people.size()))) {
             if (entered) members.Insert({Int64GetDatum(id), segment, now});
-            transitions.Insert({Int64GetDatum(id), segment, BoolGetDatum(entered), now, why});
+            transitions.Add({id, segment_id, entered, cause});
         }
         members.Write();
         transitions.Write();
@@ -147,7 +147,7 @@ void WriteChanges(int64 segment_id, std::span<const int64> people, bool entered,
 
 }  // namespace
 
-Difference Fill(const Segments& segments, const Segment& segment, const profile::Traits& traits, bool is_new, const char* cause) {
+Difference Fill(const Segments& segments, const Segment& segment, const profile::Traits& traits, bool is_new, Cause cause) {
     const int64 clock = pg::Now();
     std::vector<int64> before, now;
     {
@@ -181,7 +181,7 @@ Difference Fill(const Segments& segments, const Segment& segment, const profile:
     return difference;
 }
 
-std::vector<std::string> FillDependents(const Segments& segments, const profile::Traits& traits, const std::string& name, const char* cause) {
+std::vector<std::string> FillDependents(const Segments& segments, const profile::Traits& traits, const std::string& name, Cause cause) {
     const auto& all = segments.all();
     std::vector<char> dependent(all.size());
     std::vector<std::string> names{name};

@@ -83,7 +83,7 @@ CDP_FUNCTION(cdp_import_segment)  // cdp.import_segment(name text, type text, va
     WriteList(segment_id, type);
     pipeline::TouchConfiguration();
 
-    const char* cause = is_new ? "create" : "alter";
+    const auto cause = is_new ? segment::Cause::kCreate : segment::Cause::kAlter;
     const auto& definitions = pipeline::Current();
     segment::Fill(*definitions.segments, definitions.segments->Sound(name), *definitions.traits, is_new, cause);
     const auto changed = segment::FillDependents(*definitions.segments, *definitions.traits, name, cause);

@@ -66,7 +66,7 @@ CDP_FUNCTION(cdp_create_segment)  // cdp.create_segment(name, definition, descri
                  pg::Passed(fcinfo, 3, INTERVALOID)});
     const auto& segment = Prepare(name, *condition);
     const auto& definitions = pipeline::Current();
-    const auto size = segment::Fill(*definitions.segments, segment, *definitions.traits, true, "create").entered;
+    const auto size = segment::Fill(*definitions.segments, segment, *definitions.traits, true, segment::Cause::kCreate).entered;
     pipeline::Current().destinations.Refill({&name, 1});
     pipeline::TouchConfiguration();
     pg::Query("SELECT cdp.refresh_views()");
@@ -92,8 +92,8 @@ CDP_FUNCTION(cdp_alter_segment)  // cdp.alter_segment(name, definition) → TABL
     const auto condition = segment::ReadCondition(pg::TextArgument(fcinfo, 1).value_or(""), "segment \"" + name + "\"", *pipeline::Current().traits, caller, old.refreshed);
     const auto& segment = Prepare(name, *condition);
     const auto& definitions = pipeline::Current();
-    const auto difference = segment::Fill(*definitions.segments, segment, *definitions.traits, false, "alter");
-    const auto changed = segment::FillDependents(*definitions.segments, *definitions.traits, name, "alter");
+    const auto difference = segment::Fill(*definitions.segments, segment, *definitions.traits, false, segment::Cause::kAlter);
+    const auto changed = segment::FillDependents(*definitions.segments, *definitions.traits, name, segment::Cause::kAlter);
     pipeline::Current().destinations.Refill(changed);
     pipeline::TouchConfiguration();
     DropUnusedActivities();
