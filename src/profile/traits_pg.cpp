@@ -84,6 +84,31 @@ std::unique_ptr<Traits::Access> PrepareAccess(const std::vector<Trait>& traits, 
         pg::Statement("SELECT " + read + "p.ctid FROM cdp_batch_wanted b JOIN cdp.profile p ON p.profile_id = b.profile_id")});
 }
 
+/// Reads a trait's filter, which is of `what` and belongs to `owner`, in errors `owner_name` (InvalidOid: that role is gone). If
+/// that fails, the trait stands still.
+void ReadFilter(Trait* trait, const std::string& what, const std::string& filter, Oid owner, const std::string& owner_name) {
+    const Oid event_table = pg::Call([] { return get_relname_relid("event", get_namespace_oid("cdp", false)); });
+    if (OidIsValid(owner))
+        trait->standing.ReadWith(pg::Attempts::One([&] {
+            trait->filter = std::make_unique<pg::Condition>(filter, what, event_table, "event", owner, std::span<const char* const>());
+        }));
+    else
+        trait->standing.ReadWith(Error(sqlstate::undefined_object, what + ": role \"" + owner_name + "\" does not exist"));
+}
+
+/// Throws while a dump is being restored: see govern.sql. Once it is through, forgets that it was.
+void CheckNotBeingRestored() {
+    static pg::Statement ask("SELECT cdp.being_restored(), EXISTS (SELECT FROM cdp.restored)");
+    const auto rows = ask.Query({}, 0, RecoveryInProgress());
+    if (const auto why = rows.OptionalText(0, 1))
+        throw Error(sqlstate::object_not_in_prerequisite_state, *why)
+            .Hint("While pg_restore is at work, wait until it is done. Otherwise put it back: ALTER TABLE cdp.profile ADD PRIMARY KEY (profile_id).");
+    if (rows.Bool(0, 2) && !XactReadOnly) {
+        pg::Execute("DELETE FROM cdp.restored");
+        pg::Query("SELECT cdp.touch_configuration()");
+    }
+}
+
 }  // namespace
 
 ValueKind KindOf(Oid type) {
@@ -180,30 +205,6 @@ void Render(const Trait& trait, const AggregateState& state, Datum* value, bool*
             *value = ToDatum(trait, *single);
         }
     }
-}
-
-/// Throws while a dump is being restored: see govern.sql. Once it is through, forgets that it was.
-void CheckNotBeingRestored() {
-    static pg::Statement ask("SELECT cdp.being_restored(), EXISTS (SELECT FROM cdp.restored)");
-    const auto rows = ask.Query({}, 0, RecoveryInProgress());
-    if (const auto why = rows.OptionalText(0, 1))
-        throw Error(sqlstate::object_not_in_prerequisite_state, *why)
-            .Hint("While pg_restore is at work, wait until it is done. Otherwise put it back: ALTER TABLE cdp.profile ADD PRIMARY KEY (profile_id).");
-    if (rows.Bool(0, 2) && !XactReadOnly) {
-        pg::Execute("DELETE FROM cdp.restored");
-        pg::Query("SELECT cdp.touch_configuration()");
-    }
-}
-
-/// `what` it is the filter of. `owner`: InvalidOid if the role `owner_name` is gone.
-void ReadFilter(Trait* trait, const std::string& what, const std::string& filter, Oid owner, const std::string& owner_name) {
-    const Oid event_table = pg::Call([] { return get_relname_relid("event", get_namespace_oid("cdp", false)); });
-    if (OidIsValid(owner))
-        trait->standing.ReadWith(pg::Attempts::One([&] {
-            trait->filter = std::make_unique<pg::Condition>(filter, what, event_table, "event", owner, std::span<const char* const>());
-        }));
-    else
-        trait->standing.ReadWith(Error(sqlstate::undefined_object, what + ": role \"" + owner_name + "\" does not exist"));
 }
 
 std::unique_ptr<Traits> Traits::Load() {

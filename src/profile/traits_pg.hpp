@@ -52,9 +52,6 @@ ValueKind KindOf(Oid type);
 std::optional<Value> ValueOf(const Trait& trait, const pg::Json& json);
 /// What keeps an activity, but for the ids that it has among the others. Its filter is not read yet.
 Trait Keeper(Activity activity);
-/// Reads its filter, which is of `what` and belongs to `owner`, in errors `owner_name` (InvalidOid: that role is gone). If
-/// that fails, the trait stands still.
-void ReadFilter(Trait* trait, const std::string& what, const std::string& filter, Oid owner, const std::string& owner_name);
 /// The answer to a question at an instant, and the next instant at which it changes if nothing else does.
 struct Answer {
     Datum value;
