@@ -387,7 +387,7 @@ FilterResults::FilterResults(const Traits& traits, std::span<const EventRow> eve
     if (trait.filter) Work(static_cast<size_t>(only), trait, events);
 }
 
-void FilterResults::Work(size_t t, const Trait& trait, std::span<const EventRow> events) {
+void FilterResults::Work(size_t place, const Trait& trait, std::span<const EventRow> events) {
     // Only the events it may count: a filter need not make sense for others.
     std::vector<pg::Condition::Row> rows;
     std::vector<size_t> places;
@@ -398,8 +398,8 @@ void FilterResults::Work(size_t t, const Trait& trait, std::span<const EventRow>
         }
     std::vector<char> holds;
     trait.filter->Evaluate(rows, {}, &holds);
-    passes_[t].assign(events.size(), 0);
-    for (size_t i = 0; i < places.size(); ++i) passes_[t][places[i]] = holds[i];
+    passes_[place].assign(events.size(), 0);
+    for (size_t i = 0; i < places.size(); ++i) passes_[place][places[i]] = holds[i];
 }
 
 }  // namespace cdp::profile

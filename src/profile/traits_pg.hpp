@@ -154,7 +154,7 @@ public:
     bool Passes(int trait, size_t event) const { return passes_[trait].empty() || passes_[trait][event]; }
 
 private:
-    void Work(size_t trait, const Trait& of, std::span<const EventRow> events);
+    void Work(size_t place, const Trait& trait, std::span<const EventRow> events);
 
     std::vector<std::vector<char>> passes_;  // by trait, then event; empty: no filter
 };

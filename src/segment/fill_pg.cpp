@@ -20,7 +20,8 @@ Members MembersOf(const Segments& segments, const Segment& reader, const std::st
     for (const Source& source : reader.sources) {
         if (source.kind != Source::Kind::kSegment) continue;
         const int64 segment_id = segments.all()[static_cast<size_t>(source.of)].segment_id;
-        auto& ids = members[segment_id] = pg::Ids("SELECT profile_id FROM " + table + " WHERE segment_id = $1", {pg::Int8(segment_id)});
+        auto& ids = members[segment_id];
+        ids = pg::Ids("SELECT profile_id FROM " + table + " WHERE segment_id = $1", {pg::Int8(segment_id)});
         std::sort(ids.begin(), ids.end());
     }
     return members;
@@ -33,8 +34,8 @@ Consenting ConsentingTo(const Segment& segment, const Tables& tables) {
     Consenting consenting;
     for (const Source& source : segment.sources) {
         if (source.kind != Source::Kind::kConsent || consenting.contains(source.of)) continue;
-        auto& ids = consenting[source.of] =
-            pg::Ids("SELECT p.profile_id FROM " + tables.profiles + " p WHERE " + govern::CoversSql("p.profile_id", source.consent, tables.consents));
+        auto& ids = consenting[source.of];
+        ids = pg::Ids("SELECT p.profile_id FROM " + tables.profiles + " p WHERE " + govern::CoversSql("p.profile_id", source.consent, tables.consents));
         std::sort(ids.begin(), ids.end());
     }
     return consenting;
