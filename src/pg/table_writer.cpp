@@ -1,6 +1,7 @@
 // pg/table_writer.cpp: see table_writer.hpp.
 #include "pg/table_writer.hpp"
 
+#include "pg/index_entries.hpp"
 #include "pg/names.hpp"
 
 extern "C" {
@@ -13,6 +14,7 @@ extern "C" {
 #include "executor/execPartition.h"
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -25,7 +27,7 @@ namespace {
 
 static_assert(sizeof(bool) == sizeof(char));
 
-constexpr int kSlots = 256;
+constexpr size_t kAtOnce = 256;  // rows on their way into a heap
 constexpr bool kNoNulls[64] = {};
 
 Relation Open(const std::string& table, LOCKMODE lock) {
@@ -52,12 +54,6 @@ bool IsPlain(Relation rel, std::span<const AttrNumber> ours) {
     return true;
 }
 
-/// Whether an index is one that index_insert alone keeps right.
-bool IsPlain(Relation index, const IndexInfo* info) {
-    return info->ii_Expressions == NIL && info->ii_Predicate == NIL && info->ii_ExclusionOps == nullptr &&
-           index->rd_index->indimmediate && info->ii_ReadyForInserts;
-}
-
 /// A relation and its indexes, open to be written; for the time of one TableWriter::Write.
 struct Target {
     ResultRelInfo* info = nullptr;
@@ -69,7 +65,7 @@ struct Target {
     bool Plain() const {
         if (!Call([&] { return IsPlain(relation(), attributes); })) return false;
         for (int i = 0; i < info->ri_NumIndices; ++i)
-            if (!IsPlain(info->ri_IndexRelationDescs[i], info->ri_IndexRelationInfo[i])) return false;
+            if (!IndexEntries::Suffices(info->ri_IndexRelationDescs[i], info->ri_IndexRelationInfo[i])) return false;
         return true;
     }
 };
@@ -124,10 +120,31 @@ void Show(TupleTableSlot* slot, Datum* values, bool* nulls) {
     slot->tts_nvalid = static_cast<AttrNumber>(slot->tts_tupleDescriptor->natts);
 }
 
-/// Of a descriptor of its own: one that is counted would have to be given back.
-TupleTableSlot* SlotFor(Relation rel, const TupleTableSlotOps* kind) {
-    return MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(rel)), kind);
-}
+/// Slots for rows of a relation, which live as long as the execution.
+class Slots {
+    template <class F>
+    auto InContext(F&& make) {
+        return Call([&] {
+            const MemoryContext outer = MemoryContextSwitchTo(context_);
+            const auto made = make();
+            MemoryContextSwitchTo(outer);
+            return made;
+        });
+    }
+
+public:
+    Slots(Execution& execution, Relation rel) : context_(execution.state->es_query_cxt) {
+        // A descriptor of its own: one that is counted would have to be given back.
+        descriptor_ = InContext([&] { return CreateTupleDescCopyConstr(RelationGetDescr(rel)); });
+    }
+    TupleTableSlot* Make(const TupleTableSlotOps* kind) {
+        return InContext([&] { return MakeSingleTupleTableSlot(descriptor_, kind); });
+    }
+
+private:
+    MemoryContext context_;
+    TupleDesc descriptor_;
+};
 
 /// Rows laid out as a relation has its columns.
 struct Layout {
@@ -148,102 +165,33 @@ struct Layout {
     bool* Nulls(size_t place) { return &nulls[place * natts]; }
 };
 
-/// Writes the target's rows to its heap.
-void WriteHeap(Execution& execution, Target* target, Layout* rows) {
-    const int count = static_cast<int>(target->rows.size());
-    target->places.resize(count);
-    Relation rel = target->relation();
-    ItemPointerData* places = target->places.data();
-    Call([&] {
-        const CommandId command = GetCurrentCommandId(true);
-        const MemoryContext outer = MemoryContextSwitchTo(execution.scratch);
-        TupleTableSlot* slots[kSlots];
-        MemoryContext chunk = AllocSetContextCreate(execution.scratch, "cdp chunk", ALLOCSET_DEFAULT_SIZES);
-        for (auto& slot : slots) slot = SlotFor(rel, &TTSOpsHeapTuple);
-        TupleTableSlot* checked = SlotFor(rel, &TTSOpsVirtual);
-        const bool constrained = RelationGetDescr(rel)->constr != nullptr;
-        for (int begin = 0; begin < count; begin += kSlots) {
-            CHECK_FOR_INTERRUPTS();
-            const int n = std::min(kSlots, count - begin);
-            MemoryContextSwitchTo(chunk);
-            for (int i = 0; i < n; ++i) {
-                if (constrained) {
-                    Show(checked, rows->Values(begin + i), rows->Nulls(begin + i));
-                    ExecConstraints(target->info, checked, execution.state);
-                }
-                ExecStoreHeapTuple(heap_form_tuple(RelationGetDescr(rel), rows->Values(begin + i), rows->Nulls(begin + i)), slots[i], true);
-            }
-            table_multi_insert(rel, slots, n, command, 0, nullptr);
-            for (int i = 0; i < n; ++i) {
-                places[begin + i] = slots[i]->tts_tid;
-                ExecClearTuple(slots[i]);
-            }
-            ResetPerTupleExprContext(execution.state);
-            MemoryContextReset(chunk);
-        }
-        MemoryContextSwitchTo(outer);
-        MemoryContextReset(execution.scratch);
-    });
+/// For each index of a relation, entries for at most `rows` rows.
+std::vector<IndexEntries> EntriesOf(const ResultRelInfo* info, size_t rows) {
+    std::vector<IndexEntries> entries;
+    for (int i = 0; i < info->ri_NumIndices; ++i) entries.emplace_back(info->ri_IndexRelationDescs[i], info->ri_IndexRelationInfo[i], rows);
+    return entries;
 }
 
-/// In which order to insert rows into an index so that neighbours share its pages: its own, if its leading columns
-/// are integers or times; otherwise as they come.
-std::vector<int> IndexOrder(Relation index, const IndexInfo* info, Layout* rows, size_t count) {
-    struct Key {
-        int64 first, second;
-        int row;
-        bool operator<(const Key& o) const { return std::tie(first, second, row) < std::tie(o.first, o.second, o.row); }
-    };
-    const auto integral = [&](int k) {
-        const bool wide = k < info->ii_NumIndexKeyAttrs &&
-                          (index->rd_opcintype[k] == INT8OID || index->rd_opcintype[k] == TIMESTAMPTZOID);
-        return wide && index->rd_rel->relam == BTREE_AM_OID;
-    };
-    std::vector<int> order(count);
-    for (size_t i = 0; i < count; ++i) order[i] = static_cast<int>(i);
-    if (!integral(0)) return order;
-    const bool two = integral(1);
-    std::vector<Key> keys(count);
-    for (size_t i = 0; i < count; ++i) {
-        const auto key = [&](int k) { return DatumGetInt64(rows->Values(i)[info->ii_IndexAttrNumbers[k] - 1]); };
-        keys[i] = {key(0), two ? key(1) : 0, static_cast<int>(i)};
+/// Writes a chunk of rows to the heap, and to `places` where they went. May ereport.
+void insert_chunk(Execution& execution, ResultRelInfo* info, Layout* chunk, TupleTableSlot** slots, TupleTableSlot* checked, int count, ItemPointerData* places) {
+    CHECK_FOR_INTERRUPTS();
+    Relation rel = info->ri_RelationDesc;
+    const MemoryContext outer = MemoryContextSwitchTo(execution.scratch);
+    for (int i = 0; i < count; ++i) {
+        if (RelationGetDescr(rel)->constr != nullptr) {
+            Show(checked, chunk->Values(i), chunk->Nulls(i));
+            ExecConstraints(info, checked, execution.state);
+        }
+        ExecStoreHeapTuple(heap_form_tuple(RelationGetDescr(rel), chunk->Values(i), chunk->Nulls(i)), slots[i], true);
     }
-    std::sort(keys.begin(), keys.end());
-    for (size_t i = 0; i < count; ++i) order[i] = keys[i].row;
-    return order;
-}
-
-/// Enters the target's rows into one index. With `ignore`, marks those whose key is there already instead of raising.
-void WriteIndex(Execution& execution, Target* target, int which, Layout* rows, std::vector<char>* duplicate, bool ignore) {
-    Relation index = target->info->ri_IndexRelationDescs[which];
-    IndexInfo* info = target->info->ri_IndexRelationInfo[which];
-    const bool unique = index->rd_index->indisunique;
-    const auto check = !unique ? UNIQUE_CHECK_NO : ignore ? UNIQUE_CHECK_PARTIAL : UNIQUE_CHECK_YES;
-    const auto order = IndexOrder(index, info, rows, target->rows.size());
-    Relation rel = target->relation();
-    char* marks = duplicate->data();
-    Call([&] {
-        const MemoryContext outer = MemoryContextSwitchTo(execution.scratch);
-        Datum values[INDEX_MAX_KEYS];
-        bool nulls[INDEX_MAX_KEYS];
-        size_t done = 0;
-        for (const int row : order) {
-            if ((++done & 255) == 0) {
-                CHECK_FOR_INTERRUPTS();
-                MemoryContextReset(execution.scratch);
-            }
-            if (marks[row]) continue;
-            for (int k = 0; k < info->ii_NumIndexAttrs; ++k) {
-                const AttrNumber attribute = info->ii_IndexAttrNumbers[k];
-                values[k] = rows->Values(row)[attribute - 1];
-                nulls[k] = rows->Nulls(row)[attribute - 1];
-            }
-            if (!index_insert(index, values, nulls, &target->places[row], rel, check, false, info) && check == UNIQUE_CHECK_PARTIAL)
-                marks[row] = 1;
-        }
-        MemoryContextSwitchTo(outer);
-        MemoryContextReset(execution.scratch);
-    });
+    table_multi_insert(rel, slots, count, GetCurrentCommandId(true), 0, nullptr);
+    for (int i = 0; i < count; ++i) {
+        places[i] = slots[i]->tts_tid;
+        ExecClearTuple(slots[i]);
+    }
+    ResetPerTupleExprContext(execution.state);
+    MemoryContextSwitchTo(outer);
+    MemoryContextReset(execution.scratch);
 }
 
 /// Takes rows back whose keys were there already.
@@ -260,6 +208,92 @@ void Withdraw(Target* target, const std::vector<char>& duplicate) {
         }
     });
 }
+
+/// Writes those of the rows that are the target's to its heap and then to its indexes.
+template <class Rows>
+void InsertInto(Execution& execution, Target* target, const Rows& rows, bool ignore_duplicates) {
+    const size_t count = target->rows.size(), width = target->attributes.size(), at_once = std::min(kAtOnce, count);
+    auto entries = EntriesOf(target->info, count);
+    target->places.resize(count);
+    Slots slots(execution, target->relation());
+    std::vector<TupleTableSlot*> filled;
+    for (size_t i = 0; i < at_once; ++i) filled.push_back(slots.Make(&TTSOpsHeapTuple));
+    TupleTableSlot* checked = slots.Make(&TTSOpsVirtual);
+    Layout chunk(target->relation(), at_once);
+    for (size_t begin = 0; begin < count; begin += at_once) {
+        const size_t n = std::min(at_once, count - begin);
+        for (size_t i = 0; i < n; ++i) {
+            const size_t row = static_cast<size_t>(target->rows[begin + i]) * width;
+            chunk.Set(i, target->attributes, &rows.values[row], &rows.nulls[row]);
+        }
+        ItemPointerData* places = &target->places[begin];
+        Call([&] { insert_chunk(execution, target->info, &chunk, filled.data(), checked, static_cast<int>(n), places); });
+        for (auto& index : entries)
+            for (size_t i = 0; i < n; ++i) index.Add(chunk.Values(i), chunk.Nulls(i), places[i], false);
+    }
+    std::vector<char> duplicate(count);
+    for (const bool unique : {true, false})  // what is there already is found before it is entered anywhere else
+        for (auto& index : entries)
+            if (index.unique() == unique) index.Write(target->relation(), execution.scratch, &duplicate, ignore_duplicates);
+    if (ignore_duplicates) Withdraw(target, duplicate);
+}
+
+/// The rows of an update that every index must know at their new places.
+class MovedRows {
+public:
+    /// For at most `rows` rows, of which those at `ours` live until Write().
+    MovedRows(Execution& execution, Relation table, const std::vector<AttrNumber>& ours, size_t rows) : execution_(execution), table_(table) {
+        const ResultRelInfo* info = execution.root;
+        for (int i = 0; i < info->ri_NumIndices; ++i)
+            sorted_ = sorted_ && Call([&] { return IndexEntries::Suffices(info->ri_IndexRelationDescs[i], info->ri_IndexRelationInfo[i]); });
+        if (!sorted_) return;
+        entries_ = EntriesOf(info, rows);
+        for (const auto& index : entries_)
+            for (int k = 0; k < index.width(); ++k) {
+                const AttrNumber attribute = index.attributes()[k];
+                if (!TupleDescAttr(RelationGetDescr(table), attribute - 1)->attbyval && std::find(ours.begin(), ours.end(), attribute) == ours.end())
+                    borrowed_.push_back(attribute);
+            }
+        std::sort(borrowed_.begin(), borrowed_.end());
+        borrowed_.erase(std::unique(borrowed_.begin(), borrowed_.end()), borrowed_.end());
+    }
+
+    /// Takes a row that was `before` and is now `row`, at the place of `after`. May ereport.
+    void add(TupleTableSlot* before, Layout* row, TupleTableSlot* after) {
+        if (!sorted_) {
+            ExecInsertIndexTuples(execution_.root, after, execution_.state, true, false, nullptr, NIL);
+            return;
+        }
+        const MemoryContext outer = MemoryContextSwitchTo(execution_.state->es_query_cxt);
+        for (const AttrNumber attribute : borrowed_)
+            if (!row->Nulls(0)[attribute - 1])
+                row->Values(0)[attribute - 1] = datumCopy(row->Values(0)[attribute - 1], false, TupleDescAttr(RelationGetDescr(table_), attribute - 1)->attlen);
+        MemoryContextSwitchTo(outer);
+        for (auto& index : entries_) index.Add(row->Values(0), row->Nulls(0), after->tts_tid, same(index, before, row));
+    }
+
+    void Write() {
+        std::vector<char> none;
+        for (auto& index : entries_) index.Write(table_, execution_.scratch, &none, false);
+    }
+
+private:
+    bool same(const IndexEntries& index, TupleTableSlot* before, Layout* row) const {
+        for (int k = 0; k < index.width(); ++k) {
+            const int i = index.attributes()[k] - 1;
+            const Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(table_), i);
+            if (before->tts_isnull[i] != row->Nulls(0)[i]) return false;
+            if (!before->tts_isnull[i] && !datumIsEqual(before->tts_values[i], row->Values(0)[i], attribute->attbyval, attribute->attlen)) return false;
+        }
+        return true;
+    }
+
+    Execution& execution_;
+    Relation table_;
+    bool sorted_ = true;  // whether entries are gathered; else each row enters its own
+    std::vector<IndexEntries> entries_;
+    std::vector<AttrNumber> borrowed_;  // columns of indexes whose values the row before holds
+};
 
 }  // namespace
 
@@ -287,14 +321,14 @@ void TableWriter::InsertAll(Relation table) {
         for (size_t i = 0; i < inserted_.count; ++i) rows.push_back(static_cast<int>(i));
     } else if (plain) {
         // As COPY does it.
-        TupleTableSlot* slot = Call([&] {
+        Call([&] {
             state = makeNode(ModifyTableState);
             state->ps.state = execution.state;
             state->operation = CMD_INSERT;
             state->resultRelInfo = execution.root;
             routing = ExecSetupPartitionTupleRouting(execution.state, table);
-            return SlotFor(table, &TTSOpsVirtual);
         });
+        TupleTableSlot* slot = Slots(execution, table).Make(&TTSOpsVirtual);
         Layout one(table, 1);
         const auto attributes = targets.front()->attributes;
         for (size_t i = 0; i < inserted_.count; ++i) {
@@ -310,20 +344,8 @@ void TableWriter::InsertAll(Relation table) {
     }
     for (const auto& target : targets) plain = plain && target->Plain();
     if (plain)
-        for (const auto& target : targets) {
-            if (target->rows.empty()) continue;
-            Layout rows(target->relation(), target->rows.size());
-            for (size_t i = 0; i < target->rows.size(); ++i)
-                rows.Set(i, target->attributes, &inserted_.values[target->rows[i] * width], &inserted_.nulls[target->rows[i] * width]);
-            WriteHeap(execution, target.get(), &rows);
-            std::vector<char> duplicate(target->rows.size());
-            const bool ignore = duplicates_ == Duplicates::kIgnore;
-            for (const bool unique : {true, false})  // what is there already is found before it is entered anywhere else
-                for (int i = 0; i < target->info->ri_NumIndices; ++i)
-                    if (target->info->ri_IndexRelationDescs[i]->rd_index->indisunique == unique)
-                        WriteIndex(execution, target.get(), i, &rows, &duplicate, ignore);
-            if (ignore) Withdraw(target.get(), duplicate);
-        }
+        for (const auto& target : targets)
+            if (!target->rows.empty()) InsertInto(execution, target.get(), inserted_, duplicates_ == Duplicates::kIgnore);
     if (routing != nullptr) Call([&] { ExecCleanupTupleRouting(state, routing); });
     execution.Close();
     if (!plain) WriteByStatement(inserted_, {}, true);
@@ -334,17 +356,16 @@ void TableWriter::UpdateAll(Relation table) {
     const bool plain = table->rd_rel->relkind == RELKIND_RELATION && Call([&] { return IsPlain(table, attributes); });
     if (!plain) return WriteByStatement(updated_, {}, false);
     Execution execution(table);
+    MovedRows moved(execution, table, attributes, updated_.count);
     std::vector<char> missed(updated_.count);
     const size_t width = columns_.size();
+    Slots slots(execution, table);
+    TupleTableSlot *after = slots.Make(&TTSOpsHeapTuple), *checked = slots.Make(&TTSOpsVirtual);
+    Layout row(table, 1);
     Call([&] {
         CheckCmdReplicaIdentity(table, CMD_UPDATE);
         const CommandId command = GetCurrentCommandId(true);
         TupleTableSlot* before = table_slot_create(table, nullptr);
-        TupleTableSlot* after = SlotFor(table, &TTSOpsHeapTuple);
-        TupleTableSlot* checked = SlotFor(table, &TTSOpsVirtual);
-        const int natts = RelationGetDescr(table)->natts;
-        auto* values = static_cast<Datum*>(palloc(sizeof(Datum) * natts));
-        auto* nulls = static_cast<bool*>(palloc(sizeof(bool) * natts));
         MemoryContext tuple = GetPerTupleMemoryContext(execution.state);
         const MemoryContext outer = MemoryContextSwitchTo(tuple);
         for (size_t i = 0; i < updated_.count; ++i) {
@@ -354,23 +375,20 @@ void TableWriter::UpdateAll(Relation table) {
                 continue;
             }
             slot_getallattrs(before);
-            memcpy(values, before->tts_values, sizeof(Datum) * natts);
-            memcpy(nulls, before->tts_isnull, sizeof(bool) * natts);
-            for (size_t k = 0; k < width; ++k) {
-                values[attributes[k] - 1] = updated_.values[i * width + k];
-                nulls[attributes[k] - 1] = updated_.nulls[i * width + k] != 0;
-            }
+            memcpy(row.Values(0), before->tts_values, sizeof(Datum) * row.natts);
+            memcpy(row.Nulls(0), before->tts_isnull, sizeof(bool) * row.natts);
+            row.Set(0, attributes, &updated_.values[i * width], &updated_.nulls[i * width]);
             if (RelationGetDescr(table)->constr != nullptr) {
-                Show(checked, values, nulls);
+                Show(checked, row.Values(0), row.Nulls(0));
                 ExecConstraints(execution.root, checked, execution.state);
             }
-            ExecStoreHeapTuple(heap_form_tuple(RelationGetDescr(table), values, nulls), after, true);
+            ExecStoreHeapTuple(heap_form_tuple(RelationGetDescr(table), row.Values(0), row.Nulls(0)), after, true);
             TM_FailureData failure;
             LockTupleMode lock;
             bool update_indexes;
             switch (table_tuple_update(table, &places_[i], after, command, GetActiveSnapshot(), InvalidSnapshot, true, &failure, &lock, &update_indexes)) {
                 case TM_Ok:
-                    if (update_indexes) ExecInsertIndexTuples(execution.root, after, execution.state, true, false, nullptr, NIL);
+                    if (update_indexes) moved.add(before, &row, after);
                     break;
                 case TM_Updated:  // by somebody else meanwhile: a statement looks at what it is now
                 case TM_Deleted:
@@ -385,6 +403,7 @@ void TableWriter::UpdateAll(Relation table) {
         MemoryContextSwitchTo(outer);
         ExecDropSingleTupleTableSlot(before);
     });
+    moved.Write();
     execution.Close();
     if (std::find(missed.begin(), missed.end(), 1) != missed.end()) {
         Call([] { CommandCounterIncrement(); });
