@@ -611,7 +611,7 @@ CREATE TABLE cdp.segment_transition (
 CREATE INDEX segment_transition_profile_id ON cdp.segment_transition (profile_id, segment_id);
 CREATE INDEX segment_transition_at ON cdp.segment_transition (segment_id, at) INCLUDE (entered);
 COMMENT ON TABLE cdp.segment_transition IS
-    'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), clock (due_at: the instant that had come), merge, split, rules, import, create, alter, refresh, mended (its definition can be read again), rebuild.';
+    'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), clock (due_at: the instant that had come), merge, split, rules, import, consent, create, alter, refresh, mended (its definition can be read again), rebuild.';
 
 COMMENT ON COLUMN cdp.segment_transition.received_at IS
     'When the oldest of the person''s messages in that batch was committed, if track_commit_timestamp is on, else its received_at; NULL: no message''s doing.';
@@ -1586,7 +1586,7 @@ CREATE FUNCTION cdp.library_version() RETURNS text
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_library_version';
 COMMENT ON FUNCTION cdp.library_version() IS
-    'The version of the library cdp.so that is loaded, which should be that of the extension.';
+    'Internal, for cdp.check(): the version of the library cdp.so that is loaded, which should be that of the extension.';
 -- consent.sql: purposes, what people said of them, what holds now, and whom nothing is sent to.
 
 CREATE TABLE cdp.purpose (
@@ -1718,7 +1718,7 @@ CREATE FUNCTION cdp.destination_columns_used() RETURNS TABLE (destination text, 
     SET search_path = pg_catalog, pg_temp
     AS $$ SELECT d.name, r::text FROM cdp.destination d, unnest(d.reads) r $$;
 COMMENT ON FUNCTION cdp.destination_columns_used() IS
-    'Which destinations need which columns of cdp.profile.';
+    'Internal: which destinations need which columns of cdp.profile.';
 REVOKE ALL ON FUNCTION cdp.destination_columns_used() FROM PUBLIC;
 
 CREATE FUNCTION cdp.destination_difference(repair boolean DEFAULT false)
@@ -1766,7 +1766,7 @@ CREATE FUNCTION cdp.delivery_slot(destination text) RETURNS text
                 THEN n.own ELSE n.plain END
     FROM names n
 $$;
-COMMENT ON FUNCTION cdp.delivery_slot(text) IS 'The replication slot that cdp-relay reads a destination''s changes from.';
+COMMENT ON FUNCTION cdp.delivery_slot(text) IS 'Internal, for cdp-relay: the replication slot that it reads a destination''s changes from.';
 
 CREATE FUNCTION cdp.drop_delivery_slot(destination text) RETURNS void
     LANGUAGE sql VOLATILE STRICT SECURITY DEFINER
@@ -1875,7 +1875,7 @@ BEGIN
         USING keys;
 END $$;
 COMMENT ON FUNCTION cdp.delivery_rows(text, text[]) IS
-    'The rows of a destination''s table (of these keys): key, and a hash of all that cdp-relay sends.';
+    'Internal, for cdp-relay: the rows of a destination''s table (of these keys): key, and a hash of all that it sends.';
 
 CREATE FUNCTION cdp.count_deliveries(OUT destination text, OUT members bigint, OUT delivered bigint, OUT pending bigint,
                                      OUT refused bigint, OUT suppressed bigint) RETURNS SETOF record

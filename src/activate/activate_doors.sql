@@ -39,7 +39,7 @@ CREATE FUNCTION cdp.destination_columns_used() RETURNS TABLE (destination text, 
     SET search_path = pg_catalog, pg_temp
     AS $$ SELECT d.name, r::text FROM cdp.destination d, unnest(d.reads) r $$;
 COMMENT ON FUNCTION cdp.destination_columns_used() IS
-    'Which destinations need which columns of cdp.profile.';
+    'Internal: which destinations need which columns of cdp.profile.';
 REVOKE ALL ON FUNCTION cdp.destination_columns_used() FROM PUBLIC;
 
 CREATE FUNCTION cdp.destination_difference(repair boolean DEFAULT false)

@@ -1,5 +1,7 @@
 // activate/activate_pg.cpp: SQL's doors to activate/.
 #include "activate/create_destination_pg.hpp"
+#include "pg/arguments.hpp"
+#include "pipeline/batch_pg.hpp"
 
 extern "C" {
 #include "commands/event_trigger.h"
@@ -8,34 +10,22 @@ extern "C" {
 
 using namespace cdp;
 
-namespace {
-
-std::optional<std::string> TextArgument(FunctionCallInfo fcinfo, int n) {
-    if (PG_ARGISNULL(n)) return std::nullopt;
-    return std::string(pg::Bytes(PG_GETARG_DATUM(n)));
-}
-
-void LockPipeline() { pg::Query("SELECT cdp.lock_pipeline()"); }
-void TouchConfiguration() { pg::Query("SELECT cdp.touch_configuration()"); }
-
-}  // namespace
-
 CDP_FUNCTION(cdp_create_destination)  // cdp.create_destination(name, segment, key, columns, purpose, table_name, channel) → regclass
 {
-    const auto name = TextArgument(fcinfo, 0), segment = TextArgument(fcinfo, 1), key = TextArgument(fcinfo, 2),
-               purpose = TextArgument(fcinfo, 4), table_name = TextArgument(fcinfo, 5), channel = TextArgument(fcinfo, 6);
+    const auto name = pg::TextArgument(fcinfo, 0), segment = pg::TextArgument(fcinfo, 1), key = pg::TextArgument(fcinfo, 2),
+               purpose = pg::TextArgument(fcinfo, 4), table_name = pg::TextArgument(fcinfo, 5), channel = pg::TextArgument(fcinfo, 6);
     if (!name) throw Error(sqlstate::invalid_parameter_value, "destination name must not be null");
     if (!key) throw Error(sqlstate::invalid_parameter_value, "key must not be null")
         .Hint("It is profile_id or an identifier type.");
     std::optional<Datum> columns;
-    if (!PG_ARGISNULL(3)) columns = pg::Call([&] { return PointerGetDatum(PG_DETOAST_DATUM(PG_GETARG_DATUM(3))); });
+    if (!PG_ARGISNULL(3)) columns = pg::Unpacked(PG_GETARG_DATUM(3));
 
     const Oid caller = GetUserId();
     const pg::ActAs owner(pg::ExtensionOwner());
     const pg::Spi spi;
-    LockPipeline();
+    pipeline::Lock();
     const Oid table = activate::CreateDestination({*name, segment, *key, columns, table_name, purpose, channel}, caller);
-    TouchConfiguration();
+    pipeline::TouchConfiguration();
     return ObjectIdGetDatum(table);
 }
 
@@ -43,15 +33,15 @@ CDP_FUNCTION(cdp_drop_destination)  // cdp.drop_destination(name)
 {
     const pg::ActAs owner(pg::ExtensionOwner());
     const pg::Spi spi;
-    LockPipeline();
-    activate::DropDestination(*TextArgument(fcinfo, 0));
-    TouchConfiguration();
+    pipeline::Lock();
+    activate::DropDestination(*pg::TextArgument(fcinfo, 0));
+    pipeline::TouchConfiguration();
     return Datum(0);
 }
 
 CDP_FUNCTION(cdp_suppressed_count)  // cdp.suppressed_count(destination) → bigint
 {
-    const std::string name = *TextArgument(fcinfo, 0);
+    const std::string name = *pg::TextArgument(fcinfo, 0);
     const pg::ActAs owner(pg::ExtensionOwner());
     const pg::Spi spi;
     PG_RETURN_INT64(activate::Destinations::Load().Named(name).CountKeptOut());
@@ -67,7 +57,7 @@ CDP_FUNCTION(cdp_destination_difference)  // cdp.destination_difference(repair) 
     pg::TableResult result(fcinfo);
     const pg::ActAs owner(pg::ExtensionOwner());
     const pg::Spi spi;
-    LockPipeline();
+    pipeline::Lock();
     for (const auto& difference : activate::Destinations::Load().Compare(PG_GETARG_BOOL(0))) {
         const Datum values[] = {pg::TextDatum(difference.table), Int64GetDatum(difference.differing.value_or(0))};
         const bool nulls[] = {false, !difference.differing};
@@ -80,8 +70,8 @@ CDP_FUNCTION(cdp_refresh_destinations)  // cdp.refresh_destinations(segment)
 {
     const pg::ActAs owner(pg::ExtensionOwner());
     const pg::Spi spi;
-    LockPipeline();
-    const std::string segment = *TextArgument(fcinfo, 0);
+    pipeline::Lock();
+    const std::string segment = *pg::TextArgument(fcinfo, 0);
     activate::Destinations::Load().Refill({&segment, 1});
     return Datum(0);
 }
@@ -99,7 +89,7 @@ CDP_FUNCTION(cdp_drop_destinations_first)  // event trigger, before DROP EXTENSI
     if (!ours) return Datum(0);
     const pg::ActAs owner(pg::ExtensionOwner());
     const pg::Spi spi;
-    LockPipeline();
+    pipeline::Lock();
     activate::DropEverything();
     return Datum(0);
 }

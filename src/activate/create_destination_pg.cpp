@@ -3,6 +3,7 @@
 
 #include "pg/expression.hpp"
 #include "pg/json.hpp"
+#include "pg/names.hpp"
 
 extern "C" {
 #include "utils/lsyscache.h"
@@ -11,11 +12,6 @@ extern "C" {
 namespace cdp::activate {
 
 namespace {
-
-constexpr const char* kNameTooLong = "42622";
-constexpr const char* kReservedName = "42939";
-constexpr const char* kDuplicateColumn = "42701";
-constexpr const char* kUndefinedSchema = "3F000";
 
 /// What the definition's columns turn out to be.
 struct Columns {
@@ -28,7 +24,7 @@ std::string PublicationOf(const std::string& name) { return "cdp_" + name; }
 void CheckName(const std::string& what, const std::string& name, size_t longest = NAMEDATALEN - 1) {
     if (name.empty()) throw Error(sqlstate::invalid_parameter_value, what + " must not be empty");
     if (name.size() > longest)
-        throw Error(kNameTooLong, what + " \"" + name + "\" is too long")
+        throw Error(sqlstate::name_too_long, what + " \"" + name + "\" is too long")
             .Detail("It may have up to " + std::to_string(longest) + " bytes.");
 }
 
@@ -55,10 +51,10 @@ std::vector<std::pair<std::string, std::string>> GivenColumns(const pg::Json& js
         const std::string name(key_text);
         CheckName("the name of a column", name);
         if (name == key)
-            throw Error(kDuplicateColumn, "column \"" + name + "\" is the key of the destination")
+            throw Error(sqlstate::duplicate_column, "column \"" + name + "\" is the key of the destination")
                 .Hint("The key comes first in the table by itself. Give the column another name.");
         if (name == "tableoid" || name == "ctid" || name == "xmin" || name == "xmax" || name == "cmin" || name == "cmax")
-            throw Error(kReservedName, "column name \"" + name + "\" is reserved by PostgreSQL");
+            throw Error(sqlstate::reserved_name, "column name \"" + name + "\" is reserved by PostgreSQL");
         if (!expression.IsString())
             throw Error(sqlstate::invalid_parameter_value, "column \"" + name + "\" is no SQL expression")
                 .Detail("It is the JSON value " + (expression.IsNull() ? "null" : expression.ToText()) + ".")
@@ -103,7 +99,7 @@ std::optional<govern::ConsentQuestion> PurposeOf(const Request& request) {
 
 /// Where the table is to be, qualified and quoted. Without a schema it is in cdp_out.
 std::string TableName(const std::optional<std::string>& given, const std::string& name, Oid caller) {
-    if (!given) return "cdp_out." + Quoted(name);
+    if (!given) return "cdp_out." + pg::Identifier(name);
     const auto parsed = pg::Query("SELECT unnest(parse_ident($1))", {pg::Text(*given)});
     std::vector<std::string> parts;
     if (parsed.size() == 1) parts.push_back("cdp_out");
@@ -112,20 +108,20 @@ std::string TableName(const std::optional<std::string>& given, const std::string
     CheckName("table name", parts[1]);
     const auto schema = pg::Query("SELECT has_schema_privilege($2, oid, 'CREATE') FROM pg_namespace WHERE nspname = $1",
                                   {pg::Text(parts[0]), pg::Value(OIDOID, ObjectIdGetDatum(caller))});
-    if (schema.empty()) throw Error(kUndefinedSchema, "schema \"" + parts[0] + "\" does not exist");
+    if (schema.empty()) throw Error(sqlstate::undefined_schema, "schema \"" + parts[0] + "\" does not exist");
     if (parts[0] == "cdp" || parts[0] == "cdp_segment")
-        throw Error(kReservedName, "schema \"" + parts[0] + "\" is for the extension's own tables");
+        throw Error(sqlstate::reserved_name, "schema \"" + parts[0] + "\" is for the extension's own tables");
     // The table will belong to the extension's owner, who may create it anywhere.
     if (parts[0] != "cdp_out" && !schema.Bool(0, 1))
         throw Error(sqlstate::insufficient_privilege, "permission denied for schema " + parts[0]);
-    return Quoted(parts[0]) + "." + Quoted(parts[1]);
+    return pg::Identifier(parts[0]) + "." + pg::Identifier(parts[1]);
 }
 
 /// The table's definition, and its columns as a JSON object.
 std::string CreateTableText(const Definition& d, const Columns& columns) {
-    std::string text = "CREATE TABLE " + d.table + " (" + Quoted(d.key) +
+    std::string text = "CREATE TABLE " + d.table + " (" + pg::Identifier(d.key) +
                        (d.KeyedByProfile() ? " bigint" : " text COLLATE \"C\"") + " PRIMARY KEY";
-    for (size_t i = 0; i < d.columns.size(); ++i) text += ", " + Quoted(d.columns[i].first) + " " + columns.types[i];
+    for (size_t i = 0; i < d.columns.size(); ++i) text += ", " + pg::Identifier(d.columns[i].first) + " " + columns.types[i];
     return text + ") WITH (fillfactor = 70)";
 }
 
@@ -169,18 +165,18 @@ Oid CreateDestination(const Request& request, Oid owner) {
         throw Error(sqlstate::undefined_object, "identifier type \"" + request.key + "\" does not exist")
             .Detail("The key of a destination is profile_id or an identifier type.");
     d.columns = request.columns ? GivenColumns(pg::Json(*request.columns), d.key) : DefaultColumns(d.key);
-    d.owner = pg::Call([&] { return GetUserNameFromId(owner, false); });
+    d.owner = pg::RoleName(owner);
     const Columns columns = Analyse(d, owner);
     d.table = TableName(request.table_name, d.name, owner);
     d.destination_id = pg::Query("SELECT nextval('cdp.destination_id_seq')").Int8(0, 1);
 
     pg::Execute(CreateTableText(d, columns));
     pg::Execute("COMMENT ON TABLE " + d.table + " IS " +
-                Literal("Destination \"" + d.name + "\" of cdp, kept current by it. Made by cdp.create_destination."));
+                pg::Literal("Destination \"" + d.name + "\" of cdp, kept current by it. Made by cdp.create_destination."));
     pg::Execute("GRANT SELECT ON " + d.table + " TO cdp_admin, cdp_pii");
     Insert(d, columns);
     Destination(d).Refill();
-    pg::Execute("CREATE PUBLICATION " + Quoted(PublicationOf(d.name)) + " FOR TABLE ONLY " + d.table);
+    pg::Execute("CREATE PUBLICATION " + pg::Identifier(PublicationOf(d.name)) + " FOR TABLE ONLY " + d.table);
     return DatumGetObjectId(*pg::Query("SELECT $1::regclass", {pg::Text(d.table)}).Get(0, 1));
 }
 
@@ -188,7 +184,7 @@ void DropDestination(const std::string& name, bool cascade) {
     const auto found = pg::Query("SELECT destination_id, table_name FROM cdp.destination WHERE name = $1", {pg::Text(name)});
     if (found.empty()) throw Error(sqlstate::undefined_object, "destination \"" + name + "\" does not exist");
     pg::Query("SELECT cdp.forget_delivery($1)", {pg::Text(name)});
-    pg::Execute("DROP PUBLICATION IF EXISTS " + Quoted(PublicationOf(name)));
+    pg::Execute("DROP PUBLICATION IF EXISTS " + pg::Identifier(PublicationOf(name)));
     pg::Execute("DROP TABLE IF EXISTS " + found.Text(0, 2) + (cascade ? " CASCADE" : ""));
     pg::Execute("DELETE FROM cdp.destination_member WHERE destination_id = $1", {pg::Int8(found.Int8(0, 1))});
     pg::Execute("DELETE FROM cdp.destination WHERE destination_id = $1", {pg::Int8(found.Int8(0, 1))});

@@ -16,7 +16,7 @@ CREATE FUNCTION cdp.delivery_slot(destination text) RETURNS text
                 THEN n.own ELSE n.plain END
     FROM names n
 $$;
-COMMENT ON FUNCTION cdp.delivery_slot(text) IS 'The replication slot that cdp-relay reads a destination''s changes from.';
+COMMENT ON FUNCTION cdp.delivery_slot(text) IS 'Internal, for cdp-relay: the replication slot that it reads a destination''s changes from.';
 
 CREATE FUNCTION cdp.drop_delivery_slot(destination text) RETURNS void
     LANGUAGE sql VOLATILE STRICT SECURITY DEFINER
@@ -125,7 +125,7 @@ BEGIN
         USING keys;
 END $$;
 COMMENT ON FUNCTION cdp.delivery_rows(text, text[]) IS
-    'The rows of a destination''s table (of these keys): key, and a hash of all that cdp-relay sends.';
+    'Internal, for cdp-relay: the rows of a destination''s table (of these keys): key, and a hash of all that it sends.';
 
 CREATE FUNCTION cdp.count_deliveries(OUT destination text, OUT members bigint, OUT delivered bigint, OUT pending bigint,
                                      OUT refused bigint, OUT suppressed bigint) RETURNS SETOF record

@@ -3,6 +3,7 @@
 
 #include "pg/expression.hpp"
 #include "pg/json.hpp"
+#include "pg/names.hpp"
 #include "pg/probes.hpp"
 #include "pg/standing.hpp"
 
@@ -80,14 +81,6 @@ std::string List(const std::vector<std::string>& columns, const std::string& pre
 
 }  // namespace
 
-std::string Quoted(const std::string& identifier) {
-    return pg::Call([&] { return quote_identifier(identifier.c_str()); });
-}
-
-std::string Literal(const std::string& text) {
-    return pg::Call([&] { return quote_literal_cstr(text.c_str()); });
-}
-
 Oid ProfileTable() {
     return pg::Call([] { return get_relname_relid("profile", get_namespace_oid("cdp", false)); });
 }
@@ -140,7 +133,7 @@ void Destination::Prepare() {
     const auto attributes = pg::Query(
         "SELECT a.attname::text, a.atttypid, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a"
         " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped", {pg::Text(d.table)});
-    if (attributes.empty()) throw Error("42P01", "table " + d.table + " does not exist");
+    if (attributes.empty()) throw Error(sqlstate::undefined_table, "table " + d.table + " does not exist");
     for (const auto& name : plans->names) {
         uint64 i = 0;
         while (i < attributes.size() && attributes.Text(i, 1) != name) ++i;
@@ -158,7 +151,7 @@ void Destination::Prepare() {
     }
 
     std::vector<std::string> quoted;
-    for (const auto& name : plans->names) quoted.push_back(Quoted(name));
+    for (const auto& name : plans->names) quoted.push_back(pg::Identifier(name));
     const std::string id = std::to_string(d.destination_id), key = quoted[0];
     const std::vector<std::string> others(quoted.begin() + 1, quoted.end());
 
@@ -197,7 +190,7 @@ void Destination::Prepare() {
     // Keys and segments are looked up of those only who are meant at all.
     const std::string last_seen =
         " LEFT JOIN LATERAL (SELECT i.value FROM cdp.identifier i"
-        " WHERE t.meant AND i.profile_id = t.profile_id AND i.type = " + Literal(d.key) +
+        " WHERE t.meant AND i.profile_id = t.profile_id AND i.type = " + pg::Literal(d.key) +
         " ORDER BY i.last_seen_at DESC, i.identifier_id DESC LIMIT 1) k ON true";
     const std::string segments =
         "CASE WHEN t.meant THEN ARRAY(SELECT s.name FROM cdp.segment_member a JOIN cdp.segment s USING (segment_id)"
@@ -306,10 +299,10 @@ Changes Destination::Refill() {
 int64 Destination::CountKeptOut() const {
     const Definition& d = definition_;
     std::string sql = "SELECT count(*) FROM ";
-    sql += d.segment ? "cdp.segment_member p JOIN cdp.segment s ON s.segment_id = p.segment_id AND s.name = " + Literal(*d.segment) : "cdp.profile p";
+    sql += d.segment ? "cdp.segment_member p JOIN cdp.segment s ON s.segment_id = p.segment_id AND s.name = " + pg::Literal(*d.segment) : "cdp.profile p";
     sql += " WHERE NOT (" + Permitted(d, "p.profile_id") + ")";
     if (!d.KeyedByProfile())
-        sql += " AND EXISTS (SELECT FROM cdp.identifier i WHERE i.profile_id = p.profile_id AND i.type = " + Literal(d.key) + ")";
+        sql += " AND EXISTS (SELECT FROM cdp.identifier i WHERE i.profile_id = p.profile_id AND i.type = " + pg::Literal(d.key) + ")";
     return pg::Query(sql, {}, true).Int8(0, 1);
 }
 

@@ -95,9 +95,6 @@ private:
     std::vector<Destination> destinations_;
 };
 
-/// An identifier, and a text, as they stand in SQL.
-std::string Quoted(const std::string& identifier);
-std::string Literal(const std::string& text);
 /// The OID of cdp.profile.
 Oid ProfileTable();
 

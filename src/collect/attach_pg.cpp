@@ -11,7 +11,9 @@
 
 #include "collect/attached_rows_pg.hpp"
 #include "collect/message.hpp"
+#include "pg/arguments.hpp"
 #include "pg/json.hpp"
+#include "pg/names.hpp"
 #include "pg/spi.hpp"
 
 extern "C" {
@@ -254,10 +256,6 @@ void CheckRelation(Oid relation) {
             .Hint("Ask the table's owner or a superuser.");
 }
 
-std::string QuotedText(const std::string& text) {
-    return pg::Call([&] { return quote_literal_cstr(text.c_str()); });
-}
-
 /// ORDER BY the primary key, if there is one.
 std::string PrimaryKeyOrder(Oid table) {
     const auto rows = pg::Query(
@@ -393,7 +391,7 @@ int64 AttachTable(Oid relation, const std::string& config, bool backfill) {
         CheckIdentifierTypes(attachment);
         RowReader(attachment, RelationGetDescr(table.rel()), RelationGetRelationName(table.rel()));
     }
-    CreateTriggers(name, attachment, QuotedText(WithNumbers(config, relation)), partitioned);
+    CreateTriggers(name, attachment, pg::Literal(WithNumbers(config, relation)), partitioned);
     return backfill ? Backfill(Table(relation, ShareRowExclusiveLock), attachment, name) : 0;
 }
 
@@ -416,7 +414,7 @@ CDP_FUNCTION(cdp_attach_table)  // cdp.attach_table(relation regclass, event tex
 {
     if (PG_ARGISNULL(0)) throw Error(sqlstate::invalid_parameter_value, "relation must not be null");
     const pg::Spi spi;
-    const auto argument = [&](int i, Oid type) { return pg::Arg{type, PG_GETARG_DATUM(i), PG_ARGISNULL(i)}; };
+    const auto argument = [&](int n, Oid type) { return pg::Passed(fcinfo, n, type); };
     const std::string config =
         collect::Config(argument(1, TEXTOID), argument(2, JSONBOID), argument(3, NAMEOID), argument(4, NAMEARRAYOID), argument(6, TEXTOID), argument(7, BOOLOID));
     return Int64GetDatum(collect::AttachTable(PG_GETARG_OID(0), config, PG_ARGISNULL(5) || PG_GETARG_BOOL(5)));
@@ -449,7 +447,7 @@ CDP_FUNCTION(cdp_send_inserted_rows)  // cdp.send_inserted_rows() → trigger
     const bool update = call != nullptr && TRIGGER_FIRED_BY_UPDATE(call->tg_event);
     if (call == nullptr || !TRIGGER_FIRED_AFTER(call->tg_event) || !(update || TRIGGER_FIRED_BY_INSERT(call->tg_event)) ||
         (update && call->tg_oldtable == nullptr) || !TRIGGER_FIRED_FOR_STATEMENT(call->tg_event) || call->tg_newtable == nullptr || call->tg_trigger->tgnargs != 1)
-        throw Error("39P01", "cdp.send_inserted_rows was called in a way that cdp.attach_table does not arrange")
+        throw Error(sqlstate::trigger_protocol_violated, "cdp.send_inserted_rows was called in a way that cdp.attach_table does not arrange")
             .Hint("Attach tables with cdp.attach_table.");
     if (tuplestore_tuple_count(call->tg_newtable) == 0) return PointerGetDatum(nullptr);
     const pg::Spi spi;
@@ -463,7 +461,7 @@ CDP_FUNCTION(cdp_send_applied_row)  // cdp.send_applied_row() → trigger
     const auto* call = CALLED_AS_TRIGGER(fcinfo) ? reinterpret_cast<const TriggerData*>(fcinfo->context) : nullptr;
     if (call == nullptr || !TRIGGER_FIRED_AFTER(call->tg_event) || TRIGGER_FIRED_BY_DELETE(call->tg_event) ||
         !TRIGGER_FIRED_FOR_ROW(call->tg_event) || call->tg_trigger->tgnargs != 1)
-        throw Error("39P01", "cdp.send_applied_row was called in a way that cdp.attach_table does not arrange")
+        throw Error(sqlstate::trigger_protocol_violated, "cdp.send_applied_row was called in a way that cdp.attach_table does not arrange")
             .Hint("Attach tables with cdp.attach_table.");
     // Others who set session_replication_role want no triggers.
     if (!pg::Call([] { return IsLogicalWorker(); })) return PointerGetDatum(nullptr);

@@ -53,14 +53,7 @@ void MakePartition(int month) {
     pg::Execute("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES ON " + name + " TO cdp_admin");
 }
 
-}  // namespace
-
-int64 TakeIds(const char* sequence, int64 count) {
-    // The first id is one past the last taken; setval moves past all of ours.
-    const auto rows = pg::Query(std::string("SELECT setval('") + sequence + "', nextval('" + sequence + "') + $1)", {pg::Int8(count - 1)});
-    return rows.Int8(0, 1) - count + 1;
-}
-
+/// Sees to it that events at `times` find their partitions, and those of the coming month.
 void EnsurePartitions(std::span<const int64> times) {
     std::set<int> months{MonthOf(GetCurrentTimestamp()), MonthOf(GetCurrentTimestamp() + 7 * USECS_PER_DAY)};
     int last = INT_MIN;
@@ -73,6 +66,14 @@ void EnsurePartitions(std::span<const int64> times) {
         const std::string name = PartitionName(month);
         if (!OidIsValid(pg::Call([&] { return get_relname_relid(name.c_str(), schema); }))) MakePartition(month);
     }
+}
+
+}  // namespace
+
+int64 TakeIds(const char* sequence, int64 count) {
+    // The first id is one past the last taken; setval moves past all of ours.
+    const auto rows = pg::Query(std::string("SELECT setval('") + sequence + "', nextval('" + sequence + "') + $1)", {pg::Int8(count - 1)});
+    return rows.Int8(0, 1) - count + 1;
 }
 
 Events::Events(InboxBatch& inbox, size_t count)

@@ -39,9 +39,6 @@ private:
     std::vector<std::pair<const InboxMessage*, Refusal>> list_;
 };
 
-/// Sees to it that events at `times` find their partitions, and those of the coming month.
-void EnsurePartitions(std::span<const int64> times);
-
 /// The next of a sequence's values, of which `count` in a row are taken. The pipeline's lock must be held.
 int64 TakeIds(const char* sequence, int64 count);
 

@@ -223,10 +223,6 @@ void InboxBatch::Take(pg::Rows rows, const TransactionSnapshot& tick) {
     parts_.push_back(std::move(rows));
 }
 
-int64 Backlog() {
-    return pg::Query("SELECT count(*) FROM cdp.inbox WHERE cdp.is_pending(inbox_xid, inbox_id)", {}, true).Int8(0, 1);
-}
-
 bool AnyPending(const TransactionSnapshot& snapshot, const Progress& progress) {
     const pg::LatestSnapshot now;
     bool late = false;

@@ -62,8 +62,6 @@ private:
     int64 bytes_ = 0;
 };
 
-/// How many messages are visible now and not processed.
-int64 Backlog();
 /// Whether one of the messages that `snapshot` sees is still to be processed at `progress`, whatever the isolation level.
 bool AnyPending(const TransactionSnapshot& snapshot, const Progress& progress);
 /// This moment's snapshot; the current transaction counts as running. `read_only`: the active snapshot instead.

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "collect/events_pg.hpp"
+#include "pg/names.hpp"
 #include "pg/probes.hpp"
 
 namespace cdp::govern {
@@ -27,10 +28,6 @@ constexpr const char* kUnlessOutweighed =
     " ON CONFLICT (profile_id, purpose, channel) DO UPDATE"
     " SET granted = EXCLUDED.granted, occurred_at = EXCLUDED.occurred_at, record_id = EXCLUDED.record_id"
     " WHERE (EXCLUDED.occurred_at, NOT EXCLUDED.granted, -EXCLUDED.record_id) > (c.occurred_at, NOT c.granted, -c.record_id)";
-
-std::string Literal(const std::string& text) {
-    return pg::Call([&] { return quote_literal_cstr(text.c_str()); });
-}
 
 }  // namespace
 
@@ -62,10 +59,10 @@ ConsentQuestion ConsentAt(const pg::Condition& condition, size_t call, const Pur
 std::string CoversSql(const std::string& person, const ConsentQuestion& question, const std::string& consents) {
     const auto& [purpose, channel] = question;
     const auto said = [&](const char* alias) {
-        return "FROM " + consents + " " + alias + " WHERE " + alias + ".profile_id = " + person + " AND " + alias + ".purpose = " + Literal(purpose.name);
+        return "FROM " + consents + " " + alias + " WHERE " + alias + ".profile_id = " + person + " AND " + alias + ".purpose = " + pg::Literal(purpose.name);
     };
     if (channel)
-        return "coalesce((SELECT k.granted " + said("k") + " AND (k.channel IS NULL OR k.channel = " + Literal(*channel) +
+        return "coalesce((SELECT k.granted " + said("k") + " AND (k.channel IS NULL OR k.channel = " + pg::Literal(*channel) +
                ") ORDER BY k.occurred_at DESC, k.granted LIMIT 1), " + (purpose.opt_out ? "true" : "false") + ")";
     // No refusal is in force that a later yes on all channels has not outweighed; and there is that yes, where one is needed.
     const std::string unrefused = "NOT EXISTS (SELECT " + said("n") + " AND NOT n.granted AND NOT EXISTS (SELECT " + said("y") +

@@ -350,4 +350,4 @@ CREATE FUNCTION cdp.library_version() RETURNS text
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_library_version';
 COMMENT ON FUNCTION cdp.library_version() IS
-    'The version of the library cdp.so that is loaded, which should be that of the extension.';
+    'Internal, for cdp.check(): the version of the library cdp.so that is loaded, which should be that of the extension.';

@@ -100,7 +100,7 @@ CDP_FUNCTION(cdp_check_definitions)  // cdp.check_definitions() → void
 CDP_FUNCTION(cdp_replace_blank_profile)
 {
     if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
-        throw Error("39P03", "cdp.replace_blank_profile() is called by its event trigger only");
+        throw Error(sqlstate::event_trigger_protocol_violated, "cdp.replace_blank_profile() is called by its event trigger only");
     const Oid profile = ProfileInTheWayOf(reinterpret_cast<EventTriggerData*>(fcinfo->context)->parsetree);
     // Who may not drop it gets CREATE TABLE's own error.
     if (!OidIsValid(profile) || !IsOwner(GetUserId(), profile)) PG_RETURN_NULL();

@@ -1,5 +1,7 @@
 // govern/set_consent_pg.cpp: SQL's doors to consent: cdp.set_consent, cdp.suppress and cdp.unsuppress.
 #include "govern/consent_pg.hpp"
+#include "pg/arguments.hpp"
+#include "pg/names.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/follow_consents_pg.hpp"
 #include "segment/fill_pg.hpp"
@@ -12,17 +14,9 @@ using namespace cdp;
 
 namespace {
 
-std::optional<std::string> TextArg(FunctionCallInfo fcinfo, int i) {
-    return PG_ARGISNULL(i) ? std::nullopt : std::optional(std::string(pg::Bytes(PG_GETARG_DATUM(i))));
-}
-
-std::string Caller() {
-    return pg::Call([] { return GetUserNameFromId(GetUserId(), false); });
-}
-
 /// The contact point of the first two arguments. Call it with the pipeline locked.
 govern::Contact ContactArg(FunctionCallInfo fcinfo) {
-    if (PG_ARGISNULL(0) || PG_ARGISNULL(1)) throw Error("22004", "type and value must not be null");
+    if (PG_ARGISNULL(0) || PG_ARGISNULL(1)) throw Error(sqlstate::null_value_not_allowed, "type and value must not be null");
     const auto& rules = pipeline::Current().rules;
     const auto type = pg::Bytes(PG_GETARG_DATUM(0)), value = pg::Bytes(PG_GETARG_DATUM(1));
     const auto contact = govern::ContactNamed(rules, type, value);
@@ -30,7 +24,7 @@ govern::Contact ContactArg(FunctionCallInfo fcinfo) {
         // Whoever has it by a snapshot that is older than the lock may be somebody else by now.
         const pg::LatestSnapshot now;
         if (govern::ContactNamed(rules, type, value, true).profile_id != contact.profile_id)
-            throw Error("40001", "could not serialize access due to concurrent update");
+            throw Error(sqlstate::serialization_failure, "could not serialize access due to concurrent update");
     }
     return contact;
 }
@@ -58,14 +52,14 @@ void FollowSuppression(const govern::Contact& contact) {
 // cdp.set_consent(type, value, purpose, granted, channel, source, proof, occurred_at) → bigint
 CDP_FUNCTION(cdp_set_consent)
 {
-    const auto purpose = TextArg(fcinfo, 2), channel = TextArg(fcinfo, 4), source = TextArg(fcinfo, 5);
-    if (!purpose) throw Error("22004", "purpose must not be null");
-    if (PG_ARGISNULL(3)) throw Error("22004", "granted must not be null").Hint("It is true for a yes and false for a no.");
+    const auto purpose = pg::TextArgument(fcinfo, 2), channel = pg::TextArgument(fcinfo, 4), source = pg::TextArgument(fcinfo, 5);
+    if (!purpose) throw Error(sqlstate::null_value_not_allowed, "purpose must not be null");
+    if (PG_ARGISNULL(3)) throw Error(sqlstate::null_value_not_allowed, "granted must not be null").Hint("It is true for a yes and false for a no.");
     if (channel && (collect::IsBlank(*channel) || collect::Characters(*channel) > collect::kLongestIdentifier))
         throw Error(sqlstate::invalid_parameter_value, "invalid channel: \"" + *channel + "\"")
             .Hint("It has 1 to 200 characters; NULL is all channels.");
     const TimestampTz at = OccurredAt(fcinfo, 7);
-    const std::string actor = Caller();
+    const std::string actor = pg::RoleName(GetUserId());
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
@@ -77,7 +71,7 @@ CDP_FUNCTION(cdp_set_consent)
         {TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, TIMESTAMPTZOID, TEXTOID, JSONBOID, TEXTOID});
     const int64 record_id = record.Query({pg::Text(contact.type), pg::Text(contact.value), pg::Text(*purpose), pg::TextOrNull(channel),
                                           pg::Bool(PG_GETARG_BOOL(3)), pg::Time(at), pg::TextOrNull(source),
-                                          PG_ARGISNULL(6) ? pg::Null(JSONBOID) : pg::Value(JSONBOID, PG_GETARG_DATUM(6)), pg::Text(actor)})
+                                          pg::Passed(fcinfo, 6, JSONBOID), pg::Text(actor)})
                                 .Int8(0, 1);
     if (contact.profile_id && govern::TakeAnswer(*contact.profile_id, *purpose, channel, {at, PG_GETARG_BOOL(3)}, record_id))
         pipeline::FollowConsents(pipeline::Current(), {&*contact.profile_id, 1});
@@ -86,8 +80,8 @@ CDP_FUNCTION(cdp_set_consent)
 
 CDP_FUNCTION(cdp_suppress)  // cdp.suppress(type, value, reason) → boolean
 {
-    const auto reason = TextArg(fcinfo, 2);
-    const std::string actor = Caller();
+    const auto reason = pg::TextArgument(fcinfo, 2);
+    const std::string actor = pg::RoleName(GetUserId());
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
@@ -122,8 +116,8 @@ CDP_FUNCTION(cdp_refresh_consented)  // cdp.refresh_consented(purpose) → void
             return source.kind == segment::Source::Kind::kConsent && source.consent.purpose.name == purpose;
         });
         if (!asks || segment.standing.Still()) continue;
-        segment::Fill(*definitions.segments, segment, *definitions.traits, false, "consent");
-        for (auto& name : segment::FillDependents(*definitions.segments, *definitions.traits, segment.name, "consent")) changed.push_back(std::move(name));
+        segment::Fill(*definitions.segments, segment, *definitions.traits, false, segment::Cause::kConsent);
+        for (auto& name : segment::FillDependents(*definitions.segments, *definitions.traits, segment.name, segment::Cause::kConsent)) changed.push_back(std::move(name));
     }
     pipeline::Current().destinations.Refill(changed);
     pipeline::Current().destinations.RefillOf(purpose);

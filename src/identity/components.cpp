@@ -42,7 +42,9 @@ std::optional<std::vector<int>> ShortestChain(size_t identifiers, std::span<cons
     std::vector<std::pair<int, int>> arrival(identifiers, {-1, -1});
     Arrivals visitor;
     visitor.arrival = &arrival;
-    boost::breadth_first_search(graph, static_cast<size_t>(from), boost::visitor(visitor));
+    std::vector<boost::default_color_type> colors(identifiers);
+    const auto color_map = boost::make_iterator_property_map(colors.begin(), boost::get(boost::vertex_index, graph));
+    boost::breadth_first_search(graph, static_cast<size_t>(from), boost::visitor(visitor).color_map(color_map));
     std::vector<int> chain;
     for (int at = to; at != from; at = arrival[at].second) {
         if (arrival[at].first < 0) return std::nullopt;

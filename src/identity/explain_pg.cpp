@@ -29,8 +29,8 @@ void AddChain(pg::TableResult& result, const identity::PersonLinks& person, cons
             values[kFrom + i] = row[place];
             nulls[kFrom + i] = row_nulls[place];
         }
-        std::copy(row + kWhy - kFrom, row + kColumns - 1, values + kWhy);
-        std::copy(row_nulls + kWhy - kFrom, row_nulls + kColumns - 1, nulls + kWhy);
+        std::copy(row + (kWhy - kFrom), std::end(row), values + kWhy);
+        std::copy(row_nulls + (kWhy - kFrom), std::end(row_nulls), nulls + kWhy);
         result.Add(values, nulls);
         from = forward ? b : a;
     }

@@ -21,4 +21,10 @@ Found Find(std::string_view type, std::string_view value, bool read_only) {
     return {rows.Int8(0, 1), rows.Int8(0, 2)};
 }
 
+std::optional<int64> Living(int64 profile_id) {
+    const auto rows = pg::Query("SELECT profile_id FROM cdp.profile WHERE profile_id = $1"
+                                " UNION ALL SELECT profile_id FROM cdp.profile_alias WHERE alias_id = $1", {pg::Int8(profile_id)});
+    return rows.empty() ? std::nullopt : std::optional(rows.Int8(0, 1));
+}
+
 }  // namespace cdp::identity

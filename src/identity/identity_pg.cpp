@@ -1,5 +1,7 @@
 // identity/identity_pg.cpp: SQL's doors to identity/.
-#include "pg/spi.hpp"
+#include "identity/find_pg.hpp"
+#include "pg/arguments.hpp"
+#include "pg/names.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/definitions_pg.hpp"
 #include "pipeline/merge_pg.hpp"
@@ -8,15 +10,11 @@ using namespace cdp;
 
 namespace {
 
-/// The profile that an id means now: itself, or what it was merged into. Throws if there is no such profile.
-int64 Living(int64 profile_id) {
-    const auto rows = pg::Query(
-        "SELECT profile_id FROM cdp.profile WHERE profile_id = $1"
-        " UNION ALL SELECT profile_id FROM cdp.profile_alias WHERE alias_id = $1", {pg::Int8(profile_id)});
-    if (rows.empty())
-        throw Error(sqlstate::undefined_object, "profile " + std::to_string(profile_id) + " does not exist")
-            .Hint("cdp.resolve(type, value) finds the profile of an identifier.");
-    return rows.Int8(0, 1);
+/// The profile that an id means now. Throws if there is none.
+int64 Existing(int64 profile_id) {
+    if (const auto living = identity::Living(profile_id)) return *living;
+    throw Error(sqlstate::undefined_object, "profile " + std::to_string(profile_id) + " does not exist")
+        .Hint("cdp.resolve(type, value) finds the profile of an identifier.");
 }
 
 }  // namespace
@@ -41,12 +39,12 @@ CDP_FUNCTION(cdp_resolve)  // cdp.resolve(type text, value text) → bigint
 
 CDP_FUNCTION(cdp_merge_profiles)  // cdp.merge_profiles(a bigint, b bigint, reason text) → bigint
 {
-    if (PG_ARGISNULL(0) || PG_ARGISNULL(1)) throw Error("22004", "profile ids must not be null");
-    const std::string actor = pg::Call([] { return GetUserNameFromId(GetUserId(), false); });
-    const std::string reason(PG_ARGISNULL(2) ? std::string_view() : pg::Bytes(PG_GETARG_DATUM(2)));
+    if (PG_ARGISNULL(0) || PG_ARGISNULL(1)) throw Error(sqlstate::null_value_not_allowed, "profile ids must not be null");
+    const std::string actor = pg::RoleName(GetUserId());
+    const std::string reason = pg::TextArgument(fcinfo, 2).value_or("");
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
-    const int64 a = Living(PG_GETARG_INT64(0)), b = Living(PG_GETARG_INT64(1));
+    const int64 a = Existing(PG_GETARG_INT64(0)), b = Existing(PG_GETARG_INT64(1));
     PG_RETURN_INT64(a == b ? a : pipeline::MergeProfiles(a, b, reason, actor));
 }

@@ -4,7 +4,9 @@
 #include <map>
 #include <unordered_map>
 
+#include "identity/find_pg.hpp"
 #include "identity/match_clusters_pg.hpp"
+#include "pg/names.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/merge_pg.hpp"
 
@@ -14,10 +16,6 @@ namespace {
 
 constexpr long kMatchesAFetch = 20'000;
 constexpr size_t kPairsAtATime = 10'000;
-
-std::string Caller() {
-    return pg::Call([] { return GetUserNameFromId(GetUserId(), false); });
-}
 
 /// What became of a match.
 struct Decision {
@@ -41,13 +39,6 @@ void Decide(std::span<const Decision> decisions, const std::string& by) {
     decide.Execute({pg::Text(by)});
 }
 void Decide(const Decision& decision, const std::string& by) { Decide(std::span(&decision, 1), by); }
-
-/// The profile that an id means now; nothing if there is none any more.
-std::optional<int64> Living(const std::string& id) {
-    const auto rows = pg::Query("SELECT profile_id FROM cdp.profile WHERE profile_id = $1::bigint"
-                                " UNION ALL SELECT profile_id FROM cdp.profile_alias WHERE alias_id = $1::bigint", {pg::Text(id)});
-    return rows.empty() ? std::nullopt : std::optional(rows.Int8(0, 1));
-}
 
 /// Two profiles that match.
 struct Pair {
@@ -89,7 +80,7 @@ Match Load(int64 match_id) {
 }
 
 const char* Accept(const Match& match, const std::string& by) {
-    const auto a = Living(match.id_a), b = Living(match.id_b);
+    const auto a = identity::Living(std::stoll(match.id_a)), b = identity::Living(std::stoll(match.id_b));
     if (!a || !b)
         throw Error(sqlstate::undefined_object, "a profile of match " + std::to_string(match.match_id) + " does not exist any more")
             .Hint("Call cdp.find_matches again.");
@@ -184,8 +175,8 @@ int64 ApplyWithin(const ClusterOf& clusters, const std::string& matcher, double 
 
 CDP_FUNCTION(cdp_accept_match)  // cdp.accept_match(match_id) → text
 {
-    if (PG_ARGISNULL(0)) throw Error("22004", "the match must not be null");
-    const std::string caller = Caller();
+    if (PG_ARGISNULL(0)) throw Error(sqlstate::null_value_not_allowed, "the match must not be null");
+    const std::string caller = pg::RoleName(GetUserId());
     const MemoryContext result_memory = CurrentMemoryContext;
     const char* status = "accepted";
     {
@@ -203,8 +194,8 @@ CDP_FUNCTION(cdp_accept_match)  // cdp.accept_match(match_id) → text
 
 CDP_FUNCTION(cdp_reject_match)  // cdp.reject_match(match_id)
 {
-    if (PG_ARGISNULL(0)) throw Error("22004", "the match must not be null");
-    const std::string caller = Caller();
+    if (PG_ARGISNULL(0)) throw Error(sqlstate::null_value_not_allowed, "the match must not be null");
+    const std::string caller = pg::RoleName(GetUserId());
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
@@ -219,8 +210,8 @@ CDP_FUNCTION(cdp_reject_match)  // cdp.reject_match(match_id)
 
 CDP_FUNCTION(cdp_apply_matches)  // cdp.apply_matches(name, threshold) → bigint
 {
-    if (PG_ARGISNULL(0) || PG_ARGISNULL(1)) throw Error("22004", "name and threshold must not be null");
-    const std::string caller = Caller(), name(pg::Bytes(PG_GETARG_DATUM(0)));
+    if (PG_ARGISNULL(0) || PG_ARGISNULL(1)) throw Error(sqlstate::null_value_not_allowed, "name and threshold must not be null");
+    const std::string caller = pg::RoleName(GetUserId()), name(pg::Bytes(PG_GETARG_DATUM(0)));
     const double threshold = PG_GETARG_FLOAT8(1);
     if (!(threshold >= 0 && threshold <= 1))
         throw Error(sqlstate::invalid_parameter_value, "a threshold must be between 0 and 1").Hint("It is a probability.");

@@ -156,7 +156,7 @@ std::string RuleOf(std::span<const std::string> columns) {
             for (const char c : column) name.append(c == '"' ? 2 : 1, c);
             name += '"';
         }
-        rule += (rule.empty() ? "l." : " AND l.") + name + " = r." + name;
+        rule.append(rule.empty() ? "l." : " AND l.").append(name).append(" = r.").append(name);
     }
     return rule.empty() ? "true" : rule;
 }
@@ -206,6 +206,7 @@ std::vector<std::vector<int>> ChooseRules(const Records& records, std::span<cons
         if (width < 3 && wide.empty() && chosen.empty()) chosen.push_back(left.front());
     }
     std::vector<std::vector<int>> rules;
+    rules.reserve(chosen.size());
     for (const Rule& rule : chosen) rules.push_back(rule.columns);
     return rules;
 }

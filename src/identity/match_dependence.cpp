@@ -11,8 +11,6 @@
 
 namespace cdp::matching {
 
-void KeepOrder(const std::vector<double>& m, std::vector<double>& u);
-
 namespace {
 
 constexpr double kLeastShare = 0.1;       // of the pairs that agree: where fewer are strangers, these are not well told apart

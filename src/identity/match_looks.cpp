@@ -71,7 +71,7 @@ Shares SharesOf(const Texts& texts) {
         s.plus += text.starts_with('+') || text.starts_with('(') || text.starts_with('0');
         s.number += ParseNumber(text).has_value();
         s.postcode += LooksLikePostcode(text);
-        s.mixed += letters > 0 && digits.size() > 0;
+        s.mixed += letters > 0 && !digits.empty();
         s.spaces += text.find(' ') != std::string::npos;
         s.length += static_cast<double>(text.size());
     }

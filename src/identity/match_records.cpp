@@ -49,10 +49,10 @@ uint32_t Texts::Find(std::string_view text) const {
 }
 
 Records::Records(std::vector<std::pair<std::string, std::string>> names_and_types) {
-    for (auto& [name, type] : names_and_types) {
+    for (auto& name_and_type : names_and_types) {
         RecordColumn column;
-        column.name = std::move(name);
-        column.type = std::move(type);
+        column.name = std::move(name_and_type.first);
+        column.type = std::move(name_and_type.second);
         columns_.push_back(std::move(column));
     }
 }

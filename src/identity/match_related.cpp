@@ -10,8 +10,6 @@
 
 namespace cdp::matching {
 
-std::vector<double> UsualM(size_t levels);
-
 namespace {
 
 constexpr int kRounds = 60;

@@ -13,6 +13,24 @@ std::string Number(double number) {
     return text;
 }
 
+/// A text as JSON writes it, with its quotes.
+std::string JsonText(std::string_view text) {
+    std::string json = "\"";
+    for (const char c : text) {
+        if (c == '"' || c == '\\') {
+            json += '\\';
+            json += c;
+        } else if (static_cast<unsigned char>(c) < 0x20) {
+            char escaped[8];
+            std::snprintf(escaped, sizeof escaped, "\\u%04x", c);
+            json += escaped;
+        } else {
+            json += c;
+        }
+    }
+    return json + "\"";
+}
+
 std::string LevelJson(const ModelComparison& of, size_t level) {
     const auto& levels = of.comparison.levels;
     std::string json = "{\"level\": " + JsonText(of.comparison.Label(static_cast<LevelNumber>(level + 1)));
@@ -45,23 +63,6 @@ std::string ComparisonJson(const Model& model, const ModelComparison& of) {
 }
 
 }  // namespace
-
-std::string JsonText(std::string_view text) {
-    std::string json = "\"";
-    for (const char c : text) {
-        if (c == '"' || c == '\\') {
-            json += '\\';
-            json += c;
-        } else if (static_cast<unsigned char>(c) < 0x20) {
-            char escaped[8];
-            std::snprintf(escaped, sizeof escaped, "\\u%04x", c);
-            json += escaped;
-        } else {
-            json += c;
-        }
-    }
-    return json + "\"";
-}
 
 std::string ModelJson(const Model& model, std::span<const std::string> rules) {
     std::string json = "{\"records\": " + std::to_string(model.records) + ", \"expected_matches\": " + Number(model.expected_matches) +

@@ -9,9 +9,6 @@
 
 namespace cdp::matching {
 
-/// A text as JSON writes it, with its quotes.
-std::string JsonText(std::string_view text);
-
 /// The model and the blocking rules that go with it. matcher_pg.cpp reads it.
 std::string ModelJson(const Model& model, std::span<const std::string> rules);
 

@@ -71,7 +71,8 @@ void Sample::DrawAgreeing(size_t c, Random& random) {
     std::vector<uint64_t> pairs(counts.size() + 1);
     for (size_t v = 0; v < counts.size(); ++v) {
         begin[v + 1] = begin[v] + counts[v];
-        pairs[v + 1] = pairs[v] + uint64_t{counts[v]} * (counts[v] > 0 ? counts[v] - 1 : 0) / 2;
+        const uint64_t count = counts[v];
+        pairs[v + 1] = pairs[v] + count * (count > 0 ? count - 1 : 0) / 2;
     }
     if (pairs.back() == 0) return;
     place = begin;

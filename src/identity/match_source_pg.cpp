@@ -1,16 +1,14 @@
 // identity/match_source_pg.cpp: see match_source_pg.hpp.
 #include "identity/match_source_pg.hpp"
 
+#include "pg/names.hpp"
+
 namespace cdp::matching {
 
 namespace {
 
 constexpr long kRecordsAFetch = 5'000;
 constexpr const char* kSeparator = "pg_catalog.chr(31)";
-
-std::string Literal(const std::string& text) {
-    return pg::Call([&] { return quote_literal_cstr(text.c_str()); });
-}
 
 /// Types whose values are equal exactly where their texts are.
 bool IsWhole(const std::string& type) {
@@ -19,10 +17,6 @@ bool IsWhole(const std::string& type) {
 }
 
 }  // namespace
-
-std::string Quoted(const std::string& name) {
-    return pg::Call([&] { return quote_identifier(name.c_str()); });
-}
 
 Source::Source(const std::optional<std::string>& table, Oid owner) : profiles_(!table), owner_(owner) {
     if (table) ReadTable(*table);
@@ -45,9 +39,9 @@ void Source::ReadTable(const std::string& table) {
         " WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY coalesce(x.place, 0), a.attnum", {relation}, true);
     for (uint64 i = 0; i < attributes.size(); ++i) {
         const std::string name = attributes.Text(i, 1), type = attributes.Text(i, 2);
-        columns_.push_back({name, type, "t." + Quoted(name), IsWhole(type) && attributes.Bool(i, 4)});
+        columns_.push_back({name, type, "t." + pg::Identifier(name), IsWhole(type) && attributes.Bool(i, 4)});
         if (attributes.Int8(i, 3) == 0) continue;
-        keys_.push_back(Quoted(name));
+        keys_.push_back(pg::Identifier(name));
         numbered_ = type == "smallint" || type == "integer" || type == "bigint";
     }
     if (keys_.empty())
@@ -71,7 +65,7 @@ void Source::ReadProfiles() {
         "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_attribute a WHERE a.attrelid = 'cdp.profile'::regclass"
         " AND a.attnum > 0 AND NOT a.attisdropped AND a.attname NOT IN ('profile_id', 'state', 'traits') ORDER BY a.attnum", {}, true);
     for (uint64 i = 0; i < attributes.size(); ++i)
-        columns_.push_back({attributes.Text(i, 1), attributes.Text(i, 2), "t." + Quoted(attributes.Text(i, 1)), IsWhole(attributes.Text(i, 2))});
+        columns_.push_back({attributes.Text(i, 1), attributes.Text(i, 2), "t." + pg::Identifier(attributes.Text(i, 1)), IsWhole(attributes.Text(i, 2))});
 }
 
 const Source::Column* Source::Find(const std::string& name) const {
@@ -88,11 +82,11 @@ void Source::Need(const std::string& column) {
         // Of several identifiers the one seen last.
         if (found.Bool(0, 1)) {
             columns_.push_back({column, "text", "(SELECT i.value FROM cdp.identifier i WHERE i.profile_id = t.profile_id AND i.type = " +
-                                Literal(column) + " ORDER BY i.last_seen_at DESC, i.value LIMIT 1)", true});
+                                pg::Literal(column) + " ORDER BY i.last_seen_at DESC, i.value LIMIT 1)", true});
             return;
         }
         if (found.Bool(0, 2)) {
-            columns_.push_back({column, "text", "(t.traits ->> " + Literal(column) + ")", true});
+            columns_.push_back({column, "text", "(t.traits ->> " + pg::Literal(column) + ")", true});
             return;
         }
         throw Error(sqlstate::undefined_column, "profiles have nothing called \"" + column + "\"")
@@ -106,7 +100,7 @@ std::vector<std::string> Source::UsualColumns() {
     if (!profiles_) {
         static const char* const kNot[] = {"json", "jsonb", "xml", "bytea", "tsvector", "point", "oid"};
         for (const auto& column : columns_)
-            if (std::find(keys_.begin(), keys_.end(), Quoted(column.name)) == keys_.end() &&
+            if (std::find(keys_.begin(), keys_.end(), pg::Identifier(column.name)) == keys_.end() &&
                 std::none_of(std::begin(kNot), std::end(kNot), [&](const char* type) { return column.type == type; }))
                 names.push_back(column.name);
         return names;
@@ -174,7 +168,7 @@ std::vector<std::string> Source::Ids() const {
 std::string Source::Relation() const {
     if (!profiles_) return from_;
     std::string relation = "(SELECT t.profile_id";
-    for (const auto& column : columns_) relation += ", " + column.value + " AS " + Quoted(column.name);
+    for (const auto& column : columns_) relation += ", " + column.value + " AS " + pg::Identifier(column.name);
     return relation + ", t.traits FROM cdp.profile t)";
 }
 

@@ -53,6 +53,4 @@ private:
     std::vector<Column> columns_;
 };
 
-std::string Quoted(const std::string& name);
-
 }  // namespace cdp::matching

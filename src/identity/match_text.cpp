@@ -134,9 +134,9 @@ double Jaro(std::span<const C> a, std::span<const C> b) {
     size_t out_of_order = 0, k = 0;
     for (size_t j = 0; j < b.size(); ++j)
         if (taken[j]) out_of_order += matched[k++] != b[j];
+    const size_t exchanged = out_of_order / 2;
     const double m = static_cast<double>(matches);
-    return (m / static_cast<double>(a.size()) + m / static_cast<double>(b.size()) +
-            (m - static_cast<double>(out_of_order / 2)) / m) / 3;
+    return (m / static_cast<double>(a.size()) + m / static_cast<double>(b.size()) + (m - static_cast<double>(exchanged)) / m) / 3;
 }
 
 /// The same for ASCII of up to 64 characters, a bit each: where in `b` each letter is, as a set of places.
@@ -159,7 +159,8 @@ double ShortJaro(std::span<const char> a, std::span<const char> b) {
     int out_of_order = 0;
     for (; taken_a != 0; taken_a &= taken_a - 1, taken_b &= taken_b - 1)
         out_of_order += a[std::countr_zero(taken_a)] != b[std::countr_zero(taken_b)];
-    return (m / static_cast<double>(a.size()) + m / static_cast<double>(b.size()) + (m - out_of_order / 2) / m) / 3;
+    const int exchanged = out_of_order / 2;
+    return (m / static_cast<double>(a.size()) + m / static_cast<double>(b.size()) + (m - exchanged) / m) / 3;
 }
 
 /// Leaves out what both begin and end with.
@@ -182,8 +183,8 @@ int Edits(std::span<const C> a, std::span<const C> b, int limit) {
     if (a.size() > b.size()) std::swap(a, b);
     const int rows = static_cast<int>(b.size()), columns = static_cast<int>(a.size());
     if (rows - columns > limit) return limit + 1;
-    std::array<int, kComparedCharacters + 1> table[3];
-    int *before = table[0].data(), *above = table[1].data(), *row = table[2].data();
+    int table[3][kComparedCharacters + 1];
+    int *before = table[0], *above = table[1], *row = table[2];
     for (int j = 0; j <= columns; ++j) above[j] = j;
     for (int i = 1; i <= rows; ++i) {
         int least = row[0] = i;

@@ -28,8 +28,7 @@ double SumFrom1(const std::vector<double>& sums) {
 
 }  // namespace
 
-/// How often each level comes up among pairs that are one person, as we would guess before looking.
-std::vector<double> UsualM(size_t levels) {
+std::vector<double> Training::UsualM(size_t levels) {
     std::vector<double> m(levels);
     if (levels == 2) return {0.9, 0.1};
     m.front() = kUsuallyEqual;
@@ -38,9 +37,8 @@ std::vector<double> UsualM(size_t levels) {
     return m;
 }
 
-/// A better level never says less than a worse one: neighbours that would are taken together (pool adjacent
-/// violators: Ayer, Brunk, Ewing, Reid and Silverman 1955). Their m stays, their u is shared out anew.
-void KeepOrder(const std::vector<double>& m, std::vector<double>& u) {
+// Pool adjacent violators: Ayer, Brunk, Ewing, Reid and Silverman 1955.
+void Training::KeepOrder(const std::vector<double>& m, std::vector<double>& u) {
     double sum = 0;
     for (const double x : u) sum += x;
     for (double& x : u) x /= sum;

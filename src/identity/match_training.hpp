@@ -42,6 +42,11 @@ private:
         double Strangers(size_t level, const ModelComparison& d) const;
     };
 
+    /// How often each level comes up among pairs that are one person, as we would guess before looking.
+    static std::vector<double> UsualM(size_t levels);
+    /// A better level never says less than a worse one: neighbours that would are taken together. Their m stays, their u is
+    /// shared out anew.
+    static void KeepOrder(const std::vector<double>& m, std::vector<double>& u);
     void CountValues();
     Model Start() const;
     void Weigh(const Model& model);

@@ -2,42 +2,30 @@
 #include "identity/match_blocking.hpp"
 #include "identity/match_clusters_pg.hpp"
 #include "identity/matcher_pg.hpp"
+#include "pg/arguments.hpp"
+#include "pg/names.hpp"
 
 using namespace cdp;
 
 namespace {
 
-std::optional<std::string> TextArgument(FunctionCallInfo fcinfo, int n) {
-    if (PG_ARGISNULL(n)) return std::nullopt;
-    return std::string(pg::Bytes(PG_GETARG_DATUM(n)));
-}
-
 std::string NameArgument(FunctionCallInfo fcinfo) {
-    const auto name = TextArgument(fcinfo, 0);
-    if (!name) throw Error("22004", "the name of a matcher must not be null");
+    const auto name = pg::TextArgument(fcinfo, 0);
+    if (!name) throw Error(sqlstate::null_value_not_allowed, "the name of a matcher must not be null");
     return *name;
 }
 
-/// An argument as it is passed on to a statement.
-pg::Arg Passed(FunctionCallInfo fcinfo, int n, Oid type) {
-    return PG_ARGISNULL(n) ? pg::Null(type) : pg::Value(type, PG_GETARG_DATUM(n));
-}
-
 double ThresholdArgument(FunctionCallInfo fcinfo, int n) {
-    if (PG_ARGISNULL(n)) throw Error("22004", "the threshold must not be null");
+    if (PG_ARGISNULL(n)) throw Error(sqlstate::null_value_not_allowed, "the threshold must not be null");
     const double threshold = PG_GETARG_FLOAT8(n);
     if (!(threshold >= 0 && threshold <= 1))
         throw Error(sqlstate::invalid_parameter_value, "a threshold must be between 0 and 1").Hint("It is a probability.");
     return threshold;
 }
 
-std::string RoleName(Oid role) {
-    return pg::Call([&] { return GetUserNameFromId(role, false); });
-}
-
 std::vector<std::string> Blocking(FunctionCallInfo fcinfo, int n) {
     if (PG_ARGISNULL(n)) return {};
-    return pg::TextArray(pg::Call([&] { return PointerGetDatum(PG_DETOAST_DATUM(PG_GETARG_DATUM(n))); }));
+    return pg::TextArray(pg::Unpacked(PG_GETARG_DATUM(n)));
 }
 
 pg::Json JsonArgument(FunctionCallInfo fcinfo, int n) { return pg::Json(pg::Unpacked(PG_GETARG_DATUM(n))); }
@@ -82,8 +70,8 @@ CDP_FUNCTION(cdp_create_matcher)  // cdp.create_matcher(name, comparisons, block
     Check(table, caller, ColumnsOf(asked), rules);
     pg::Execute("INSERT INTO cdp.matcher (matcher_id, name, source, comparisons, blocking, owner)"
                 " VALUES (nextval('cdp.matcher_id_seq'), $1, $2, $3, nullif($4, '{}'), $5)",
-                {pg::Text(name), pg::TextOrNull(table), asked.empty() ? pg::Null(JSONBOID) : Passed(fcinfo, 1, JSONBOID),
-                 Passed(fcinfo, 2, TEXTARRAYOID), pg::Text(RoleName(caller))});
+                {pg::Text(name), pg::TextOrNull(table), asked.empty() ? pg::Null(JSONBOID) : pg::Passed(fcinfo, 1, JSONBOID),
+                 pg::Passed(fcinfo, 2, TEXTARRAYOID), pg::Text(pg::RoleName(caller))});
     PG_RETURN_VOID();
 }
 
@@ -114,8 +102,8 @@ CDP_FUNCTION(cdp_alter_matcher)  // cdp.alter_matcher(name, comparisons, blockin
                 " blocking = CASE WHEN $4 IS NULL THEN blocking ELSE nullif($4, '{}') END,"
                 " model = coalesce($5, CASE WHEN $3 IS NULL AND $4 IS NULL THEN model END), review = coalesce($6, review),"
                 " matched_at = NULL WHERE name = $1",
-                {pg::Text(name), pg::Text(RoleName(caller)), Passed(fcinfo, 1, JSONBOID), Passed(fcinfo, 2, TEXTARRAYOID),
-                 Passed(fcinfo, 3, JSONBOID), Passed(fcinfo, 4, FLOAT8OID)});
+                {pg::Text(name), pg::Text(pg::RoleName(caller)), pg::Passed(fcinfo, 1, JSONBOID), pg::Passed(fcinfo, 2, TEXTARRAYOID),
+                 pg::Passed(fcinfo, 3, JSONBOID), pg::Passed(fcinfo, 4, FLOAT8OID)});
     PG_RETURN_VOID();
 }
 
@@ -181,8 +169,8 @@ CDP_FUNCTION(cdp_cluster_matches)  // cdp.cluster_matches(name, threshold) → T
 CDP_FUNCTION(cdp_explain_match)  // cdp.explain_match(name, id_a, id_b) → TABLE(comparison, level, weight)
 {
     const std::string name = NameArgument(fcinfo);
-    const auto id_a = TextArgument(fcinfo, 1), id_b = TextArgument(fcinfo, 2);
-    if (!id_a || !id_b) throw Error("22004", "ids must not be null");
+    const auto id_a = pg::TextArgument(fcinfo, 1), id_b = pg::TextArgument(fcinfo, 2);
+    if (!id_a || !id_b) throw Error(sqlstate::null_value_not_allowed, "ids must not be null");
     pg::TableResult result(fcinfo);
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());

@@ -5,6 +5,8 @@
 #include "identity/find_pg.hpp"
 #include "identity/person_links_pg.hpp"
 #include "identity/separations_pg.hpp"
+#include "pg/arguments.hpp"
+#include "pg/names.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/regroup_pg.hpp"
 
@@ -60,7 +62,7 @@ std::vector<int64> ComeApart(const PersonLinks& person, const std::vector<int>& 
     const int parts = *std::max_element(part.begin(), part.end()) + 1;
     int64 next = collect::TakeIds("cdp.profile_id_seq", parts - 1);
     pipeline::Regrouping regrouping;
-    regrouping.cause = "split";
+    regrouping.cause = segment::Cause::kSplit;
     regrouping.staying.push_back(person.profile_id());
     std::vector<int64> profile_of(static_cast<size_t>(parts), person.profile_id());
     for (int p = 0; p < parts; ++p) {
@@ -74,21 +76,13 @@ std::vector<int64> ComeApart(const PersonLinks& person, const std::vector<int>& 
     return profile_of;
 }
 
-std::string Caller() {
-    return pg::Call([] { return GetUserNameFromId(GetUserId(), false); });
-}
-
-std::optional<std::string> Reason(FunctionCallInfo fcinfo, int argument) {
-    return PG_ARGISNULL(argument) ? std::nullopt : std::optional(std::string(pg::Bytes(PG_GETARG_DATUM(argument))));
-}
-
 }  // namespace
 
 CDP_FUNCTION(cdp_split_identifier)  // cdp.split_identifier(type text, value text, reason text) → bigint
 {
-    if (PG_ARGISNULL(0) || PG_ARGISNULL(1)) throw Error("22004", "type and value must not be null");
-    const auto actor = Caller();
-    const auto reason = Reason(fcinfo, 2);
+    if (PG_ARGISNULL(0) || PG_ARGISNULL(1)) throw Error(sqlstate::null_value_not_allowed, "type and value must not be null");
+    const auto actor = pg::RoleName(GetUserId());
+    const auto reason = pg::TextArgument(fcinfo, 2);
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
@@ -116,10 +110,10 @@ CDP_FUNCTION(cdp_split_identifier)  // cdp.split_identifier(type text, value tex
 
 CDP_FUNCTION(cdp_revoke_link)  // cdp.revoke_link(link_id bigint, reason text) → void
 {
-    if (PG_ARGISNULL(0)) throw Error("22004", "link_id must not be null");
+    if (PG_ARGISNULL(0)) throw Error(sqlstate::null_value_not_allowed, "link_id must not be null");
     const int64 link_id = PG_GETARG_INT64(0);
-    const auto actor = Caller();
-    const auto reason = Reason(fcinfo, 1);
+    const auto actor = pg::RoleName(GetUserId());
+    const auto reason = pg::TextArgument(fcinfo, 1);
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();

@@ -151,7 +151,7 @@ std::string InstantLiteral(int64 instant, const char* type) {
     pg_tm tm{};
     fsec_t microseconds = 0;
     const bool fits = Call([&] { return timestamp2tm(instant, nullptr, &tm, &microseconds, nullptr, nullptr) == 0; });
-    if (!fits) throw Error("22008", "timestamp out of range");
+    if (!fits) throw Error(sqlstate::datetime_field_overflow, "timestamp out of range");
     char text[80];
     snprintf(text, sizeof text, "%04d-%02d-%02d %02d:%02d:%02d.%06d+00%s", tm.tm_year > 0 ? tm.tm_year : 1 - tm.tm_year, tm.tm_mon,
              tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, microseconds, tm.tm_year > 0 ? "" : " BC");

@@ -79,14 +79,16 @@ const char* contradiction(const Node* tree, const char* alias, Oid relation) {
     return search.why != nullptr ? search.why : "It is false, or NULL, for everybody.";
 }
 
-}  // namespace
-
+/// Why no row can ever meet a condition, as far as PostgreSQL's planner sees by itself: it folds to false, or its parts
+/// exclude each other (plan = 'a' AND plan = 'b'). Nothing if one may. Throws what folding its constants raises.
 std::optional<std::string> Contradiction(const Condition& condition) {
     // Folding runs functions that the owner may have written.
     const ActAs as_owner(condition.owner(), true);
     const char* why = Call([&] { return contradiction(condition.tree(), condition.alias(), condition.relation()); });
     return why != nullptr ? std::optional<std::string>(why) : std::nullopt;
 }
+
+}  // namespace
 
 void WarnOfContradiction(const Condition& condition, const std::string& message) {
     const auto why = Contradiction(condition);

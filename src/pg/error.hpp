@@ -30,10 +30,16 @@ public:
 // The SQLSTATEs we raise, by PostgreSQL's names for them.
 namespace sqlstate {
 inline constexpr const char* invalid_parameter_value = "22023";
+inline constexpr const char* null_value_not_allowed = "22004";
+inline constexpr const char* datetime_field_overflow = "22008";
 inline constexpr const char* undefined_object = "42704";
 inline constexpr const char* duplicate_object = "42710";
 inline constexpr const char* undefined_column = "42703";
+inline constexpr const char* duplicate_column = "42701";
 inline constexpr const char* undefined_table = "42P01";
+inline constexpr const char* undefined_schema = "3F000";
+inline constexpr const char* name_too_long = "42622";
+inline constexpr const char* reserved_name = "42939";
 inline constexpr const char* wrong_object_type = "42809";
 inline constexpr const char* syntax_error = "42601";
 inline constexpr const char* datatype_mismatch = "42804";
@@ -42,6 +48,10 @@ inline constexpr const char* insufficient_privilege = "42501";
 inline constexpr const char* dependent_objects_still_exist = "2BP01";
 inline constexpr const char* object_not_in_prerequisite_state = "55000";
 inline constexpr const char* invalid_object_definition = "42P17";
+inline constexpr const char* trigger_protocol_violated = "39P01";
+inline constexpr const char* event_trigger_protocol_violated = "39P03";
+inline constexpr const char* serialization_failure = "40001";
+inline constexpr const char* out_of_memory = "53200";
 inline constexpr const char* data_corrupted = "XX001";
 inline constexpr const char* program_limit_exceeded = "54000";
 inline constexpr const char* configuration_limit_exceeded = "53400";

@@ -80,7 +80,7 @@ Report Catch() noexcept {
         report.source = CopyUnlessEmpty(error.source);
         report.position = error.position;
     } catch (const std::bad_alloc&) {
-        strlcpy(report.sqlstate, "53200", sizeof report.sqlstate);
+        strlcpy(report.sqlstate, sqlstate::out_of_memory, sizeof report.sqlstate);
         report.message = Copy("out of memory");
     } catch (const std::exception& error) {
         report.message = Copy("unexpected failure: ", error.what());
@@ -183,8 +183,8 @@ Failure Describe(const std::exception& error) {
         return {unpack_sql_state(pg->data->sqlerrcode), pg->data->message ? pg->data->message : "",
                 pg->data->detail ? pg->data->detail : ""};
     if (const auto* own = dynamic_cast<const Error*>(&error)) return {own->sqlstate, own->message, own->detail};
-    if (dynamic_cast<const std::bad_alloc*>(&error)) return {"53200", "out of memory", ""};
-    return {"XX000", error.what(), ""};
+    if (dynamic_cast<const std::bad_alloc*>(&error)) return {sqlstate::out_of_memory, "out of memory", ""};
+    return {sqlstate::internal_error, error.what(), ""};
 }
 
 Subtransaction::Subtransaction() : context_(CurrentMemoryContext), owner_(CurrentResourceOwner) {

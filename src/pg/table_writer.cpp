@@ -2,6 +2,7 @@
 #include "pg/table_writer.hpp"
 
 #include "pg/index_entries.hpp"
+#include "pg/names.hpp"
 
 extern "C" {
 #include "access/genam.h"
@@ -413,7 +414,6 @@ void TableWriter::UpdateAll(Relation table) {
 void TableWriter::WriteByStatement(const RowList& rows, const std::vector<char>& chosen, bool insert) {
     std::vector<Column> staged_columns;
     std::string names, values, assignments;
-    const auto quoted = [](const std::string& name) { return std::string(Call([&] { return quote_identifier(name.c_str()); })); };
     {
         Relation table = Open(table_, NoLock);
         for (const AttrNumber attribute : Attributes(table, columns_))
@@ -421,7 +421,7 @@ void TableWriter::WriteByStatement(const RowList& rows, const std::vector<char>&
         Call([&] { table_close(table, NoLock); });
     }
     for (const auto& column : columns_) {
-        const std::string name = quoted(column);
+        const std::string name = Identifier(column);
         names += (names.empty() ? "" : ", ") + name;
         values += (values.empty() ? "b." : ", b.") + name;
         if (column != columns_.front()) assignments += (assignments.empty() ? "" : ", ") + name + " = b." + name;
@@ -430,7 +430,7 @@ void TableWriter::WriteByStatement(const RowList& rows, const std::vector<char>&
     const size_t width = columns_.size();
     for (size_t i = 0; i < rows.count; ++i)
         if (chosen.empty() || chosen[i]) staged.Add(&rows.values[i * width], reinterpret_cast<const bool*>(&rows.nulls[i * width]));
-    const std::string key = quoted(columns_.front());
+    const std::string key = Identifier(columns_.front());
     if (insert)
         Execute("INSERT INTO " + table_ + " (" + names + ") SELECT " + values + " FROM cdp_written b" +
                 (duplicates_ == Duplicates::kIgnore ? " ON CONFLICT DO NOTHING" : ""));

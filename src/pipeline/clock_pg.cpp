@@ -53,8 +53,8 @@ bool RefreshSegment(int64 now) {
     const auto& definitions = Current();
     std::vector<std::string> changed;
     auto failure = pg::Attempts::One([&] {
-        segment::Fill(*definitions.segments, definitions.segments->Sound(name), *definitions.traits, false, "refresh");
-        changed = segment::FillDependents(*definitions.segments, *definitions.traits, name, "refresh");
+        segment::Fill(*definitions.segments, definitions.segments->Sound(name), *definitions.traits, false, segment::Cause::kRefresh);
+        changed = segment::FillDependents(*definitions.segments, *definitions.traits, name, segment::Cause::kRefresh);
     });
     if (failure) {
         pg::Execute("UPDATE cdp.segment SET refreshed_at = $2 WHERE segment_id = $1", {pg::Int8(segment_id), pg::Time(now)});

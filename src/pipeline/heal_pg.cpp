@@ -61,7 +61,7 @@ std::vector<std::string> FillSegments(Definitions& definitions, const Healed& he
         const auto& read = segment.condition->columns();
         const bool reads = !columns.empty() && std::any_of(read.begin(), read.end(), [&](int column) { return column == 0 || columns.contains(column); });
         if (!own && (segment.refreshed || (!refers[i] && !reads && !healed.AsksForOne(definitions, segment)))) continue;
-        segment.standing.failure = pg::Attempts::One([&] { segment::Fill(segments, segment, *definitions.traits, false, "mended"); });
+        segment.standing.failure = pg::Attempts::One([&] { segment::Fill(segments, segment, *definitions.traits, false, segment::Cause::kMended); });
         if (segment.standing.failure) continue;
         filled.push_back(segment.name);
         for (const int reader : segment.read_by) refers[static_cast<size_t>(reader)] = 1;

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "collect/events_pg.hpp"
+#include "pg/arguments.hpp"
 #include "pg/probes.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/regroup_pg.hpp"
@@ -230,7 +231,7 @@ void WriteSeparations(const Replay& replay, const std::vector<Replay::Identifier
 /// Makes people what the outcome says. Fills in the ids of those who are new.
 void ApplyOutcome(Replay& replay, Outcome& outcome) {
     pipeline::Regrouping regrouping;
-    regrouping.cause = "rules";
+    regrouping.cause = segment::Cause::kRules;
     const auto fresh = std::count_if(outcome.groups.begin(), outcome.groups.end(), [](const Group& g) { return g.profile_id == 0; });
     int64 next = fresh > 0 ? collect::TakeIds("cdp.profile_id_seq", fresh) : 0;
     for (Group& group : outcome.groups) {
@@ -285,8 +286,7 @@ CDP_FUNCTION(cdp_preview_identity_rules)
         // As if they were in place; and they are not.
         pg::Subtransaction attempt;
         static pg::Statement propose("SELECT cdp.propose_identity_rules($1, $2)", {JSONBOID, JSONBOID});
-        const auto argument = [&](int i) { return PG_ARGISNULL(i) ? pg::Null(JSONBOID) : pg::Value(JSONBOID, PG_GETARG_DATUM(i)); };
-        propose.Query({argument(0), argument(1)});
+        propose.Query({pg::Passed(fcinfo, 0, JSONBOID), pg::Passed(fcinfo, 1, JSONBOID)});
         rules = identity::Rules::Load();
     }
     Replay replay(rules);

@@ -5,6 +5,8 @@
 #include "collect/events_pg.hpp"
 #include "identity/ledger_pg.hpp"
 #include "identity/separations_pg.hpp"
+#include "pg/arguments.hpp"
+#include "pg/names.hpp"
 #include "pg/table_writer.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/regroup_pg.hpp"
@@ -237,7 +239,7 @@ void Import::WritePeople() {
     for (size_t i = 0; i < entries.size(); ++i)
         if (entries[i].is_new) changed.insert(resolver_->ProfileOf(resolver_->NodeOf(static_cast<int>(i))));
     pipeline::Regrouping regrouping;
-    regrouping.cause = "import";
+    regrouping.cause = segment::Cause::kImport;
     std::vector<int64> fresh;
     std::vector<int> node_of;
     for (int node = 0; node < resolver_->nodes(); ++node) {
@@ -256,7 +258,7 @@ void Import::WritePeople() {
         if (known_people_[node] == resolver_->ProfileOf(static_cast<int>(node)) && changed.contains(known_people_[node]))
             regrouping.staying.push_back(known_people_[node]);
     WriteEnded(regrouping.gone);
-    pipeline::Introduce(definitions_, fresh, [&](size_t i, size_t type) { return resolver_->Counts(node_of[i])[type]; }, "import");
+    pipeline::Introduce(definitions_, fresh, [&](size_t i, size_t type) { return resolver_->Counts(node_of[i])[type]; }, segment::Cause::kImport);
     if (!regrouping.staying.empty()) pipeline::Regroup(definitions_, regrouping);
 }
 
@@ -302,10 +304,10 @@ void CheckColumns(Oid id, const std::string& relation) {
 
 CDP_FUNCTION(cdp_import_links)  // cdp.import_links(relation regclass, reason text) → bigint
 {
-    if (PG_ARGISNULL(0)) throw Error("22004", "relation must not be null");
+    if (PG_ARGISNULL(0)) throw Error(sqlstate::null_value_not_allowed, "relation must not be null");
     const Oid caller = GetUserId();
-    const std::string actor = pg::Call([&] { return GetUserNameFromId(caller, false); });
-    const auto reason = PG_ARGISNULL(1) ? std::nullopt : std::optional(std::string(pg::Bytes(PG_GETARG_DATUM(1))));
+    const std::string actor = pg::RoleName(caller);
+    const auto reason = pg::TextArgument(fcinfo, 1);
     const std::string relation = pg::OutputText(REGCLASSOID, PG_GETARG_DATUM(0));
     const pg::Spi spi;
     CheckColumns(PG_GETARG_OID(0), relation);

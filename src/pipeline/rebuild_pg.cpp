@@ -5,6 +5,7 @@
 
 #include "govern/consent_pg.hpp"
 #include "identity/stitch_pg.hpp"
+#include "pg/names.hpp"
 #include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/clock_pg.hpp"
@@ -39,10 +40,6 @@ size_t StandingStill(const std::vector<T>& defined) {
 
 void Notice(const std::string& what) {
     pg::Call([&] { ereport(NOTICE, (errmsg_internal("cdp.rebuild: %s", what.c_str()))); });
-}
-
-std::string Quoted(const std::string& name) {
-    return pg::Call([&] { return quote_identifier(name.c_str()); });
 }
 
 /// Whose every identifier is by the ledger alone. Makes cdp_fresh_identifier.
@@ -271,19 +268,27 @@ int64 CompareTimers(const pipeline::Definitions& definitions, int64 clock, bool 
 
 using Report = std::function<void(const std::string& table, std::optional<int64> differing)>;
 
+/// Of those whose membership is about to be put right.
+void WriteTransitions() {
+    pg::Cursor cursor("SELECT profile_id, segment_id, l.profile_id IS NULL"
+                      " FROM cdp.segment_member l FULL JOIN cdp_fresh_member f USING (profile_id, segment_id)"
+                      " WHERE l.profile_id IS NULL OR f.profile_id IS NULL");
+    for (pg::Rows rows; !(rows = cursor.Fetch(kRowsAFetch)).empty();) {
+        segment::Transitions transitions;
+        for (uint64 i = 0; i < rows.size(); ++i) transitions.Add({rows.Int8(i, 1), rows.Int8(i, 2), rows.Bool(i, 3), segment::Cause::kRebuild});
+        transitions.Write();
+    }
+}
+
 void RebuildSegments(segment::Segments& segments, const profile::Traits& traits, int64 clock, bool repair, const Report& report) {
     Notice("segments");
     FreshMembers(segments, traits, clock);
-    if (repair)
-        pg::Execute("INSERT INTO cdp.segment_transition (profile_id, segment_id, entered, at, cause)"
-                    " SELECT profile_id, segment_id, l.profile_id IS NULL, now(), 'rebuild'"
-                    " FROM cdp.segment_member l FULL JOIN cdp_fresh_member f USING (profile_id, segment_id)"
-                    " WHERE l.profile_id IS NULL OR f.profile_id IS NULL");
+    if (repair) WriteTransitions();
     const int64 members = Compare({"segment_member", "profile_id, segment_id", "", "cdp_fresh_member", ""}, repair,
                                   "profile_id, segment_id, entered_at", "profile_id, segment_id, now()");
     report("segment_member", members);
     for (const auto& segment : segments.all())
-        if (segment.standing.Still()) report("cdp_segment." + Quoted(segment.name), std::nullopt);
+        if (segment.standing.Still()) report("cdp_segment." + pg::Identifier(segment.name), std::nullopt);
     // Memberships are remembered in the profiles' states too; a new epoch makes everybody look them up again.
     const int64 sizes = pg::Query("SELECT count(*) FROM cdp.segment s WHERE size <> (SELECT count(*) FROM cdp_fresh_member f WHERE f.segment_id = s.segment_id)").Int8(0, 1);
     report("segment", sizes);
@@ -323,14 +328,14 @@ CDP_FUNCTION(cdp_rebuild)  // cdp.rebuild(repair boolean) → TABLE(table_name, 
     std::string columns, all = "profile_id";
     for (const int column : definitions.traits->access().columns) {
         if (column == profile::kProfileId) continue;
-        const std::string name = Quoted(NameStr(TupleDescAttr(definitions.traits->descriptor(), column)->attname));
+        const std::string name = pg::Identifier(NameStr(TupleDescAttr(definitions.traits->descriptor(), column)->attname));
         if (column != profile::kState) columns += (columns.empty() ? "" : ", ") + name;
         all += ", " + name;
     }
     report("profile", Compare({"profile", "profile_id", columns, "cdp_fresh_profile", ""}, repair, all, all));
     report("profile.state", CompareStates(*definitions.traits, clock, repair));
     for (const auto& trait : traits)
-        if (trait.standing.Still()) report(trait.activity ? trait.name : "profile." + Quoted(trait.name), std::nullopt);
+        if (trait.standing.Still()) report(trait.activity ? trait.name : "profile." + pg::Identifier(trait.name), std::nullopt);
     Notice("accounts");
     FreshAccounts();
     report("account", Compare({"account", "group_id", "traits, first_seen_at, last_seen_at, state", "cdp_fresh_account", ""}, repair,

@@ -153,7 +153,7 @@ void Regroup(Definitions& definitions, const Regrouping& regrouping) {
     NoteProblems(definitions);
 }
 
-void Introduce(Definitions& definitions, const std::vector<int64>& people, const std::function<int64(size_t, size_t)>& count, const char* cause) {
+void Introduce(Definitions& definitions, const std::vector<int64>& people, const std::function<int64(size_t, size_t)>& count, segment::Cause cause) {
     const auto rules = definitions.rules.limits();
     const bool consents = govern::ConsentsInUse();
     pg::Scratch memory;

@@ -20,7 +20,7 @@ struct Regrouping {
     std::vector<int64> staying;                          // who was there before, and is another than before
     std::vector<int64> made;                             // who is new
     std::vector<std::pair<int64, int64>> gone;           // who is nobody any more, and whom that id means now
-    const char* cause;                                   // of segment transitions
+    segment::Cause cause;                                // of segment transitions
 };
 
 /// Moves the identifiers, and works out everybody concerned afresh: profiles, accounts' members, segments,
@@ -29,6 +29,6 @@ void Regroup(Definitions& definitions, const Regrouping& regrouping);
 
 /// Makes people of whom nothing is known but their identifiers: `people` are ids, ascending, `count(i, type)` how many
 /// identifiers of each type the i-th has.
-void Introduce(Definitions& definitions, const std::vector<int64>& people, const std::function<int64(size_t i, size_t type)>& count, const char* cause);
+void Introduce(Definitions& definitions, const std::vector<int64>& people, const std::function<int64(size_t i, size_t type)>& count, segment::Cause cause);
 
 }  // namespace cdp::pipeline

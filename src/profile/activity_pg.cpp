@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 
+#include "pg/names.hpp"
 #include "profile/traits_pg.hpp"
 
 extern "C" {
@@ -136,7 +137,7 @@ int64 InsertActivity(const Activity& activity) {
     });
     const auto optional = [](const std::string& text) { return text.empty() ? pg::Null(TEXTOID) : pg::Text(text); };
     Interval within = activity.within.value_or(Interval{});
-    const std::string owner = OidIsValid(activity.owner) ? std::string(pg::Call([&] { return GetUserNameFromId(activity.owner, false); })) : std::string();
+    const std::string owner = OidIsValid(activity.owner) ? pg::RoleName(activity.owner) : std::string();
     return pg::Query("INSERT INTO cdp.activity (trait_id, measure, events, within, filter, same, owner)"
                      " VALUES (nextval('cdp.trait_id_seq'), $1, $2, $3, $4, $5, $6) RETURNING trait_id::bigint",
                      {pg::Text(NameOf(activity.measure)), pg::Value(TEXTARRAYOID, array),

@@ -1,4 +1,5 @@
 // profile/field_owner_pg.cpp: SQL's door cdp.set_field_owner: whose value of a trait wins.
+#include "pg/arguments.hpp"
 #include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/definitions_pg.hpp"
@@ -9,10 +10,6 @@ using namespace cdp;
 
 namespace {
 
-std::optional<std::string> TextArg(FunctionCallInfo fcinfo, int i) {
-    return PG_ARGISNULL(i) ? std::nullopt : std::optional(std::string(pg::Bytes(PG_GETARG_DATUM(i))));
-}
-
 /// Whoever reads the column of cdp.profile follows its new values.
 void FollowColumn(int column) {
     const auto& definitions = pipeline::Current();
@@ -20,8 +17,8 @@ void FollowColumn(int column) {
         if (!segment.condition || segment.standing.Still()) continue;
         const auto& columns = segment.condition->columns();
         if (std::none_of(columns.begin(), columns.end(), [&](int read) { return read == 0 || read == column + 1; })) continue;
-        segment::Fill(*definitions.segments, segment, *definitions.traits, false, "alter");
-        segment::FillDependents(*definitions.segments, *definitions.traits, segment.name, "alter");
+        segment::Fill(*definitions.segments, segment, *definitions.traits, false, segment::Cause::kAlter);
+        segment::FillDependents(*definitions.segments, *definitions.traits, segment.name, segment::Cause::kAlter);
     }
     pipeline::Current().destinations.Refill({}, true);
     pipeline::TouchConfiguration();
@@ -31,8 +28,8 @@ void FollowColumn(int column) {
 
 CDP_FUNCTION(cdp_set_field_owner)  // cdp.set_field_owner(field, owner, source) → void
 {
-    const auto field = TextArg(fcinfo, 0), owner = TextArg(fcinfo, 1), source = TextArg(fcinfo, 2);
-    if (!field) throw Error("22004", "field must not be null");
+    const auto field = pg::TextArgument(fcinfo, 0), owner = pg::TextArgument(fcinfo, 1), source = pg::TextArgument(fcinfo, 2);
+    if (!field) throw Error(sqlstate::null_value_not_allowed, "field must not be null");
     if (owner && *owner != "crm" && *owner != "cdp")
         throw Error(sqlstate::invalid_parameter_value, "owner \"" + *owner + "\" does not exist")
             .Hint("It is crm, cdp, or NULL: then the last value holds.");

@@ -3,6 +3,7 @@
 
 #include <unordered_map>
 
+#include "pg/names.hpp"
 #include "pg/probes.hpp"
 #include "profile/people_pg.hpp"
 
@@ -25,6 +26,17 @@ EventRow Copy(pg::Scratch& memory, const Datum* values, const bool* nulls, Tuple
         }
         return EventRow{v, n};
     });
+}
+
+/// SQL for the events that may count for the trait.
+std::string Counting(const Trait& trait) {
+    if (!trait.computed) return "e.type = 'identify'";
+    std::vector<std::string> events;
+    if (trait.sequence) events = trait.activity->events;
+    if (!trait.event.empty()) events = {trait.event};
+    std::string list;
+    for (const auto& event : events) list += (list.empty() ? "" : ", ") + pg::Literal(event);
+    return list.empty() ? "true" : "e.event IN (" + list + ")";
 }
 
 }  // namespace
@@ -78,18 +90,6 @@ void ForEachPersonsEvents(const std::string& identifiers, const std::string& con
         }
     }
     finish();
-}
-
-/// SQL for the events that may count for the trait.
-std::string Counting(const Trait& trait) {
-    if (!trait.computed) return "e.type = 'identify'";
-    std::vector<std::string> events;
-    if (trait.sequence) events = trait.activity->events;
-    if (!trait.event.empty()) events = {trait.event};
-    std::string list;
-    for (const auto& event : events)
-        list += (list.empty() ? "" : ", ") + std::string(pg::Call([&] { return quote_literal_cstr(event.c_str()); }));
-    return list.empty() ? "true" : "e.event IN (" + list + ")";
 }
 
 void ForEachState(const Traits& traits, int index, const std::string& identifiers, int64 clock,

@@ -125,7 +125,7 @@ std::vector<segment::Touched> People::Touched() {
         using Change = segment::Touched::Change;
         const auto change = merged_[place] ? Change::kAll : is_new_[place] ? Change::kNew : Change::kSome;
         touched.push_back({people_[place], 0, change, identifiers_changed_[place] != 0,
-                           merged_[place] ? "merge" : "event", merged_[place] != 0});
+                           merged_[place] ? segment::Cause::kMerge : segment::Cause::kEvent, merged_[place] != 0});
     }
     return touched;
 }
@@ -147,7 +147,7 @@ Person& People::OfProfile(int64 profile_id) {
     return **person;
 }
 
-std::vector<segment::Touched> People::TouchedAfresh(const char* cause) {
+std::vector<segment::Touched> People::TouchedAfresh(segment::Cause cause) {
     std::vector<segment::Touched> touched;
     for (Person* person : people_) {
         person->Finish();
@@ -164,7 +164,7 @@ std::vector<segment::Touched> People::TouchedByClock(const std::unordered_map<in
         person.ComeTo(instants.at(profile_id));
         person.Pass();
         person.Finish();
-        touched.push_back({&person, 0, segment::Touched::Change::kSome, false, "clock"});
+        touched.push_back({&person, 0, segment::Touched::Change::kSome, false, segment::Cause::kClock});
     }
     return touched;
 }
@@ -175,7 +175,7 @@ std::vector<segment::Touched> People::TouchedByConsent() {
         people_.push_back(&person);
         is_new_.push_back(false);
         person.Finish();
-        touched.push_back({&person, 0, segment::Touched::Change::kSome, false, "consent", false, 0, true});
+        touched.push_back({&person, 0, segment::Touched::Change::kSome, false, segment::Cause::kConsent, false, 0, true});
     }
     return touched;
 }

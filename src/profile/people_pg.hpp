@@ -40,7 +40,7 @@ public:
     /// ascending) are made. Then they get their events, and TouchedAfresh() is instead of Touched().
     void StartOver(std::span<const int64> made);
     Person& OfProfile(int64 profile_id);
-    std::vector<segment::Touched> TouchedAfresh(const char* cause);
+    std::vector<segment::Touched> TouchedAfresh(segment::Cause cause);
 
     /// Instead of Arrange() and Touched(): those loaded, whom the clock alone has touched, each at its instant.
     std::vector<segment::Touched> TouchedByClock(const std::unordered_map<int64, int64>& instants);

@@ -1,4 +1,6 @@
 // profile/profile_pg.cpp: SQL's doors to profile/.
+#include "pg/arguments.hpp"
+#include "pg/names.hpp"
 #include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/definitions_pg.hpp"
@@ -13,18 +15,6 @@ using namespace cdp;
 
 namespace {
 
-std::string TextArg(FunctionCallInfo fcinfo, int i) {
-    return PG_ARGISNULL(i) ? std::string() : std::string(pg::Bytes(PG_GETARG_DATUM(i)));
-}
-
-pg::Arg OptionalArg(FunctionCallInfo fcinfo, int i, Oid type) {
-    return PG_ARGISNULL(i) ? pg::Null(type) : pg::Value(type, PG_GETARG_DATUM(i));
-}
-
-std::string Identifier(const std::string& name) {
-    return pg::Call([&] { return quote_identifier(name.c_str()); });
-}
-
 void CheckName(const std::string& name) {
     if (name.empty() || name.size() >= NAMEDATALEN)
         throw Error(sqlstate::invalid_parameter_value, "invalid name of a trait: \"" + name + "\"")
@@ -32,13 +22,13 @@ void CheckName(const std::string& name) {
     const auto taken = pg::Query("SELECT FROM pg_attribute WHERE attrelid = 'cdp.profile'::regclass AND attname = $1 AND NOT attisdropped",
                                  {pg::Text(name)});
     if (!taken.empty())
-        throw Error("42701", "column \"" + name + "\" of cdp.profile already exists").Hint("Drop a trait with cdp.drop_trait.");
+        throw Error(sqlstate::duplicate_column, "column \"" + name + "\" of cdp.profile already exists").Hint("Drop a trait with cdp.drop_trait.");
 }
 
 /// Adds the trait's row and column, checks all of it, and fills it from history.
 void AddTrait(const std::string& name, const std::string& type, bool count, const std::string& insert, std::initializer_list<pg::Arg> args) {
     const int trait_id = DatumGetInt32(*pg::Query(insert, args).Get(0, 1));
-    pg::Execute("ALTER TABLE cdp.profile ADD COLUMN " + Identifier(name) + " " + type + (count ? " NOT NULL DEFAULT 0" : ""));
+    pg::Execute("ALTER TABLE cdp.profile ADD COLUMN " + pg::Identifier(name) + " " + type + (count ? " NOT NULL DEFAULT 0" : ""));
     pg::Execute("SELECT cdp.refresh_views()");
     pipeline::TouchConfiguration();
     const auto& traits = *pipeline::Current().traits;
@@ -50,14 +40,14 @@ void AddTrait(const std::string& name, const std::string& type, bool count, cons
 
 CDP_FUNCTION(cdp_create_trait)  // cdp.create_trait(name, type regtype, path, survivorship, sources text[]) → void
 {
-    const std::string caller = pg::Call([] { return GetUserNameFromId(GetUserId(), false); });
-    const std::string name = TextArg(fcinfo, 0), survivorship = TextArg(fcinfo, 3);
-    const std::string path = PG_ARGISNULL(2) ? name : TextArg(fcinfo, 2);
+    const std::string caller = pg::RoleName(GetUserId());
+    const std::string name = pg::TextArgument(fcinfo, 0).value_or(""), survivorship = pg::TextArgument(fcinfo, 3).value_or("");
+    const std::string path = pg::TextArgument(fcinfo, 2).value_or(name);
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
     CheckName(name);
-    if (PG_ARGISNULL(1)) throw Error("22004", "the type of a trait must not be null");
+    if (PG_ARGISNULL(1)) throw Error(sqlstate::null_value_not_allowed, "the type of a trait must not be null");
     const Oid type = PG_GETARG_OID(1);
     profile::KindOf(type);
     constexpr std::string_view known[] = {"last", "first", "most_frequent", "min", "max", "source_priority"};
@@ -68,7 +58,7 @@ CDP_FUNCTION(cdp_create_trait)  // cdp.create_trait(name, type regtype, path, su
         throw Error(sqlstate::invalid_parameter_value, survivorship == "source_priority" ? "survivorship source_priority needs sources"
                                                                                           : "sources go with survivorship source_priority only")
             .Hint("sources is the list of source names, best first.");
-    if (!PG_ARGISNULL(4) && pg::Query("SELECT cardinality($1) = 0 OR array_position($1, NULL) IS NOT NULL", {OptionalArg(fcinfo, 4, TEXTARRAYOID)}).Bool(0, 1))
+    if (!PG_ARGISNULL(4) && pg::Query("SELECT cardinality($1) = 0 OR array_position($1, NULL) IS NOT NULL", {pg::Passed(fcinfo, 4, TEXTARRAYOID)}).Bool(0, 1))
         throw Error(sqlstate::invalid_parameter_value, "sources must name at least one source, and no nulls")
             .Hint("sources is the list of source names, best first.");
     const std::string type_name = pg::Call([&] { return format_type_be_qualified(type); });
@@ -76,7 +66,7 @@ CDP_FUNCTION(cdp_create_trait)  // cdp.create_trait(name, type regtype, path, su
              "INSERT INTO cdp.trait (trait_id, name, kind, aggregate, type, path, sources, owner)"
              " VALUES (nextval('cdp.trait_id_seq'), $1, 'declared', $2, $3, $4, $5, $6) RETURNING trait_id",
              {pg::Text(name), pg::Text(survivorship), pg::Value(REGTYPEOID, ObjectIdGetDatum(type)), pg::Text(path),
-              OptionalArg(fcinfo, 4, TEXTARRAYOID), pg::Text(caller)});
+              pg::Passed(fcinfo, 4, TEXTARRAYOID), pg::Text(caller)});
     PG_RETURN_VOID();
 }
 
@@ -84,8 +74,8 @@ CDP_FUNCTION(cdp_create_computed_trait)  // cdp.create_computed_trait(name, aggr
 {
     using profile::Aggregate;
     const Oid caller_id = GetUserId();
-    const std::string caller = pg::Call([&] { return GetUserNameFromId(caller_id, false); });
-    const std::string name = TextArg(fcinfo, 0), aggregate_name = TextArg(fcinfo, 1);
+    const std::string caller = pg::RoleName(caller_id);
+    const std::string name = pg::TextArgument(fcinfo, 0).value_or(""), aggregate_name = pg::TextArgument(fcinfo, 1).value_or("");
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
@@ -119,13 +109,13 @@ CDP_FUNCTION(cdp_create_computed_trait)  // cdp.create_computed_trait(name, aggr
              "INSERT INTO cdp.trait (trait_id, name, kind, aggregate, type, event, path, filter, owner, \"window\")"
              " VALUES (nextval('cdp.trait_id_seq'), $1, 'computed', $2, $3, $4, $5, $6, $7, $8) RETURNING trait_id",
              {pg::Text(name), pg::Text(aggregate_name), pg::Value(REGTYPEOID, ObjectIdGetDatum(type)),
-              OptionalArg(fcinfo, 2, TEXTOID), OptionalArg(fcinfo, 3, TEXTOID), OptionalArg(fcinfo, 4, TEXTOID), pg::Text(caller), OptionalArg(fcinfo, 5, INTERVALOID)});
+              pg::Passed(fcinfo, 2, TEXTOID), pg::Passed(fcinfo, 3, TEXTOID), pg::Passed(fcinfo, 4, TEXTOID), pg::Text(caller), pg::Passed(fcinfo, 5, INTERVALOID)});
     PG_RETURN_VOID();
 }
 
 CDP_FUNCTION(cdp_drop_trait)  // cdp.drop_trait(name text) → void
 {
-    const std::string name = TextArg(fcinfo, 0);
+    const std::string name = pg::TextArgument(fcinfo, 0).value_or("");
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
@@ -146,7 +136,7 @@ CDP_FUNCTION(cdp_drop_trait)  // cdp.drop_trait(name text) → void
             .Detail("Destination \"" + destinations.Text(0, 1) + "\" sends it.").Hint("Drop that first.");
     pg::Execute("DELETE FROM cdp.trait WHERE name = $1", {pg::Text(name)});
     pg::Execute("SELECT cdp.drop_views()");
-    pg::Execute("ALTER TABLE cdp.profile DROP COLUMN " + Identifier(name));
+    pg::Execute("ALTER TABLE cdp.profile DROP COLUMN " + pg::Identifier(name));
     pg::Execute("SELECT cdp.refresh_views()");
     pipeline::TouchConfiguration();
     PG_RETURN_VOID();

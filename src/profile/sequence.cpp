@@ -120,8 +120,9 @@ void SequenceState::Merge(const Sequence& sequence, const SequenceState& other) 
                [](const Event& a, const Event& b) { return a.Key() < b.Key(); });
     events_.clear();
     for (Event& event : events) {
-        if (!events_.empty() && events_.back().Key() == event.Key())
-            events_.back().steps |= event.steps;
+        Event* last = events_.empty() ? nullptr : &events_.back();
+        if (last != nullptr && last->Key() == event.Key())
+            last->steps |= event.steps;
         else
             events_.push_back(std::move(event));
     }

@@ -1,6 +1,8 @@
 // profile/traits_pg.cpp: see traits_pg.hpp.
 #include "profile/traits_pg.hpp"
 
+#include "pg/names.hpp"
+
 extern "C" {
 #include "access/table.h"
 #include "catalog/namespace.h"
@@ -64,11 +66,6 @@ Datum ToDatum(const Trait& trait, const Value& value) {
     return 0;
 }
 
-std::string Quoted(std::string_view name) {
-    const std::string copy(name);
-    return pg::Call([&] { return quote_identifier(copy.c_str()); });
-}
-
 std::unique_ptr<Traits::Access> PrepareAccess(const std::vector<Trait>& traits, TupleDesc descriptor) {
     std::vector<int> columns{kProfileId, kFirstSeenAt, kLastSeenAt, kEventCount, kTraits, kState}, readable;
     for (const Trait& trait : traits)
@@ -79,12 +76,37 @@ std::unique_ptr<Traits::Access> PrepareAccess(const std::vector<Trait>& traits, 
     for (int column = 0; column < descriptor->natts; ++column) {
         const auto* attribute = TupleDescAttr(descriptor, column);
         if (attribute->attisdropped) continue;
-        read += "p." + Quoted(NameStr(attribute->attname)) + ", ";
+        read += "p." + pg::Identifier(NameStr(attribute->attname)) + ", ";
         readable.push_back(column);
     }
     return std::unique_ptr<Traits::Access>(new Traits::Access{
         std::move(columns), std::move(names), std::move(readable), read + "p.ctid",
         pg::Statement("SELECT " + read + "p.ctid FROM cdp_batch_wanted b JOIN cdp.profile p ON p.profile_id = b.profile_id")});
+}
+
+/// Reads a trait's filter, which is of `what` and belongs to `owner`, in errors `owner_name` (InvalidOid: that role is gone). If
+/// that fails, the trait stands still.
+void ReadFilter(Trait* trait, const std::string& what, const std::string& filter, Oid owner, const std::string& owner_name) {
+    const Oid event_table = pg::Call([] { return get_relname_relid("event", get_namespace_oid("cdp", false)); });
+    if (OidIsValid(owner))
+        trait->standing.ReadWith(pg::Attempts::One([&] {
+            trait->filter = std::make_unique<pg::Condition>(filter, what, event_table, "event", owner, std::span<const char* const>());
+        }));
+    else
+        trait->standing.ReadWith(Error(sqlstate::undefined_object, what + ": role \"" + owner_name + "\" does not exist"));
+}
+
+/// Throws while a dump is being restored: see govern.sql. Once it is through, forgets that it was.
+void CheckNotBeingRestored() {
+    static pg::Statement ask("SELECT cdp.being_restored(), EXISTS (SELECT FROM cdp.restored)");
+    const auto rows = ask.Query({}, 0, RecoveryInProgress());
+    if (const auto why = rows.OptionalText(0, 1))
+        throw Error(sqlstate::object_not_in_prerequisite_state, *why)
+            .Hint("While pg_restore is at work, wait until it is done. Otherwise put it back: ALTER TABLE cdp.profile ADD PRIMARY KEY (profile_id).");
+    if (rows.Bool(0, 2) && !XactReadOnly) {
+        pg::Execute("DELETE FROM cdp.restored");
+        pg::Query("SELECT cdp.touch_configuration()");
+    }
 }
 
 }  // namespace
@@ -183,30 +205,6 @@ void Render(const Trait& trait, const AggregateState& state, Datum* value, bool*
             *value = ToDatum(trait, *single);
         }
     }
-}
-
-/// Throws while a dump is being restored: see govern.sql. Once it is through, forgets that it was.
-void CheckNotBeingRestored() {
-    static pg::Statement ask("SELECT cdp.being_restored(), EXISTS (SELECT FROM cdp.restored)");
-    const auto rows = ask.Query({}, 0, RecoveryInProgress());
-    if (const auto why = rows.OptionalText(0, 1))
-        throw Error(sqlstate::object_not_in_prerequisite_state, *why)
-            .Hint("While pg_restore is at work, wait until it is done. Otherwise put it back: ALTER TABLE cdp.profile ADD PRIMARY KEY (profile_id).");
-    if (rows.Bool(0, 2) && !XactReadOnly) {
-        pg::Execute("DELETE FROM cdp.restored");
-        pg::Query("SELECT cdp.touch_configuration()");
-    }
-}
-
-/// `what` it is the filter of. `owner`: InvalidOid if the role `owner_name` is gone.
-void ReadFilter(Trait* trait, const std::string& what, const std::string& filter, Oid owner, const std::string& owner_name) {
-    const Oid event_table = pg::Call([] { return get_relname_relid("event", get_namespace_oid("cdp", false)); });
-    if (OidIsValid(owner))
-        trait->standing.ReadWith(pg::Attempts::One([&] {
-            trait->filter = std::make_unique<pg::Condition>(filter, what, event_table, "event", owner, std::span<const char* const>());
-        }));
-    else
-        trait->standing.ReadWith(Error(sqlstate::undefined_object, what + ": role \"" + owner_name + "\" does not exist"));
 }
 
 std::unique_ptr<Traits> Traits::Load() {
@@ -389,7 +387,7 @@ FilterResults::FilterResults(const Traits& traits, std::span<const EventRow> eve
     if (trait.filter) Work(static_cast<size_t>(only), trait, events);
 }
 
-void FilterResults::Work(size_t t, const Trait& trait, std::span<const EventRow> events) {
+void FilterResults::Work(size_t place, const Trait& trait, std::span<const EventRow> events) {
     // Only the events it may count: a filter need not make sense for others.
     std::vector<pg::Condition::Row> rows;
     std::vector<size_t> places;
@@ -400,8 +398,8 @@ void FilterResults::Work(size_t t, const Trait& trait, std::span<const EventRow>
         }
     std::vector<char> holds;
     trait.filter->Evaluate(rows, {}, &holds);
-    passes_[t].assign(events.size(), 0);
-    for (size_t i = 0; i < places.size(); ++i) passes_[t][places[i]] = holds[i];
+    passes_[place].assign(events.size(), 0);
+    for (size_t i = 0; i < places.size(); ++i) passes_[place][places[i]] = holds[i];
 }
 
 }  // namespace cdp::profile

@@ -52,9 +52,6 @@ ValueKind KindOf(Oid type);
 std::optional<Value> ValueOf(const Trait& trait, const pg::Json& json);
 /// What keeps an activity, but for the ids that it has among the others. Its filter is not read yet.
 Trait Keeper(Activity activity);
-/// Reads its filter, which is of `what` and belongs to `owner`, in errors `owner_name` (InvalidOid: that role is gone). If
-/// that fails, the trait stands still.
-void ReadFilter(Trait* trait, const std::string& what, const std::string& filter, Oid owner, const std::string& owner_name);
 /// The answer to a question at an instant, and the next instant at which it changes if nothing else does.
 struct Answer {
     Datum value;
@@ -157,7 +154,7 @@ public:
     bool Passes(int trait, size_t event) const { return passes_[trait].empty() || passes_[trait][event]; }
 
 private:
-    void Work(size_t trait, const Trait& of, std::span<const EventRow> events);
+    void Work(size_t place, const Trait& trait, std::span<const EventRow> events);
 
     std::vector<std::vector<char>> passes_;  // by trait, then event; empty: no filter
 };

@@ -18,7 +18,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::chrono::milliseconds kPollEvery = 1s, kReportEvery = 200ms;
+constexpr std::chrono::milliseconds kPollEvery = 1s, kPollEveryStopping = 20ms, kReportEvery = 200ms;
 
 // Signals wake the loop through a descriptor.
 int wake_descriptor = -1;
@@ -59,7 +59,7 @@ private:
         auto wake = now + kPollEvery;
         if (stopping) {
             descriptors.clear();
-            wake = now + 20ms;
+            wake = now + kPollEveryStopping;
         }
         if (store_ != nullptr) {
             for (auto& [name, worker] : workers_) worker->Work(*store_, Monotonic::now());

@@ -1,6 +1,7 @@
 // segment/fill_pg.cpp: see fill_pg.hpp.
 #include "segment/fill_pg.hpp"
 
+#include "pg/names.hpp"
 #include "pg/probes.hpp"
 #include "pg/settings.hpp"
 #include "pg/table_writer.hpp"
@@ -11,10 +12,6 @@ namespace cdp::segment {
 
 namespace {
 
-std::string Quoted(const std::string& text) {
-    return pg::Call([&] { return quote_literal_cstr(text.c_str()); });
-}
-
 /// Members of the segments that a segment refers to, each sorted.
 using Members = std::unordered_map<int64, std::vector<int64>>;
 
@@ -23,7 +20,8 @@ Members MembersOf(const Segments& segments, const Segment& reader, const std::st
     for (const Source& source : reader.sources) {
         if (source.kind != Source::Kind::kSegment) continue;
         const int64 segment_id = segments.all()[static_cast<size_t>(source.of)].segment_id;
-        auto& ids = members[segment_id] = pg::Ids("SELECT profile_id FROM " + table + " WHERE segment_id = $1", {pg::Int8(segment_id)});
+        auto& ids = members[segment_id];
+        ids = pg::Ids("SELECT profile_id FROM " + table + " WHERE segment_id = $1", {pg::Int8(segment_id)});
         std::sort(ids.begin(), ids.end());
     }
     return members;
@@ -36,8 +34,8 @@ Consenting ConsentingTo(const Segment& segment, const Tables& tables) {
     Consenting consenting;
     for (const Source& source : segment.sources) {
         if (source.kind != Source::Kind::kConsent || consenting.contains(source.of)) continue;
-        auto& ids = consenting[source.of] =
-            pg::Ids("SELECT p.profile_id FROM " + tables.profiles + " p WHERE " + govern::CoversSql("p.profile_id", source.consent, tables.consents));
+        auto& ids = consenting[source.of];
+        ids = pg::Ids("SELECT p.profile_id FROM " + tables.profiles + " p WHERE " + govern::CoversSql("p.profile_id", source.consent, tables.consents));
         std::sort(ids.begin(), ids.end());
     }
     return consenting;
@@ -77,14 +75,14 @@ MembersQuery::MembersQuery(const pg::Condition& condition, std::span<const Sourc
         switch (source.kind) {
             case Source::Kind::kSegment:
                 return "EXISTS (SELECT FROM " + tables.members + " m JOIN cdp.segment s USING (segment_id)"
-                       " WHERE m.profile_id = profile.profile_id AND s.name = " + Quoted(special.arguments[0].value_or("")) + ")";
+                       " WHERE m.profile_id = profile.profile_id AND s.name = " + pg::Literal(special.arguments[0].value_or("")) + ")";
             case Source::Kind::kIdentifierType:
                 return "EXISTS (SELECT FROM " + tables.identifiers + " i WHERE i.profile_id = profile.profile_id AND i.type = " +
-                       Quoted(special.arguments[0].value_or("")) + ")";
+                       pg::Literal(special.arguments[0].value_or("")) + ")";
             case Source::Kind::kList:
                 return "EXISTS (SELECT FROM " + tables.identifiers + " i JOIN cdp.listed_identifier l ON l.identifier_id = i.identifier_id"
                        " WHERE i.profile_id = profile.profile_id AND l.segment_id = (SELECT segment_id FROM cdp.segment WHERE name = " +
-                       Quoted(special.arguments[0].value_or("")) + "))";
+                       pg::Literal(special.arguments[0].value_or("")) + "))";
             case Source::Kind::kConsent: return govern::CoversSql("profile.profile_id", source.consent, tables.consents);
             default: break;
         }
@@ -132,16 +130,16 @@ std::vector<int64> Sorted(std::vector<int64> ids) {
 }
 
 /// Writes who enters a segment, with the transitions, or who has left it: the transitions only.
-void WriteChanges(int64 segment_id, std::span<const int64> people, bool entered, const char* cause) {
+void WriteChanges(int64 segment_id, std::span<const int64> people, bool entered, Cause cause) {
     constexpr size_t at_a_time = 100'000;
-    const Datum segment = Int64GetDatum(segment_id), now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), why = pg::TextDatum(cause);
+    const Datum segment = Int64GetDatum(segment_id), now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
     for (; !people.empty(); people = people.subspan(std::min(at_a_time, people.size()))) {
         poll_stop();
         pg::TableWriter members("cdp.segment_member", {"profile_id", "segment_id", "entered_at"});
-        pg::TableWriter transitions("cdp.segment_transition", {"profile_id", "segment_id", "entered", "at", "cause"});
+        Transitions transitions;
         for (const int64 id : people.first(std::min(at_a_time, people.size()))) {
             if (entered) members.Insert({Int64GetDatum(id), segment, now});
-            transitions.Insert({Int64GetDatum(id), segment, BoolGetDatum(entered), now, why});
+            transitions.Add({id, segment_id, entered, cause});
         }
         members.Write();
         transitions.Write();
@@ -150,7 +148,7 @@ void WriteChanges(int64 segment_id, std::span<const int64> people, bool entered,
 
 }  // namespace
 
-Difference Fill(const Segments& segments, const Segment& segment, const profile::Traits& traits, bool is_new, const char* cause) {
+Difference Fill(const Segments& segments, const Segment& segment, const profile::Traits& traits, bool is_new, Cause cause) {
     const int64 clock = pg::Now();
     std::vector<int64> before, now;
     {
@@ -184,7 +182,7 @@ Difference Fill(const Segments& segments, const Segment& segment, const profile:
     return difference;
 }
 
-std::vector<std::string> FillDependents(const Segments& segments, const profile::Traits& traits, const std::string& name, const char* cause) {
+std::vector<std::string> FillDependents(const Segments& segments, const profile::Traits& traits, const std::string& name, Cause cause) {
     const auto& all = segments.all();
     std::vector<char> dependent(all.size());
     std::vector<std::string> names{name};

@@ -40,10 +40,10 @@ private:
 
 /// Computes the members afresh with the rights of the condition's owner and writes what differs, with its
 /// transitions. `is_new`: it has no members yet. Arms the timers that it needs.
-Difference Fill(const Segments& segments, const Segment& segment, const profile::Traits& traits, bool is_new, const char* cause);
+Difference Fill(const Segments& segments, const Segment& segment, const profile::Traits& traits, bool is_new, Cause cause);
 
 /// The same for those that refer to `name`, and those that refer to them, in order. The names of all, with `name`.
-std::vector<std::string> FillDependents(const Segments& segments, const profile::Traits& traits, const std::string& name, const char* cause);
+std::vector<std::string> FillDependents(const Segments& segments, const profile::Traits& traits, const std::string& name, Cause cause);
 
 /// The next instant after `clock` at which the clock alone may change something about each person of whom there is one:
 /// `only` about being in a segment, else about all segments and traits.

@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "pg/names.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "segment/share.hpp"
 
@@ -14,14 +15,10 @@ using namespace cdp;
 
 namespace {
 
-std::string Literal(const std::string& text) {
-    return pg::Call([&] { return quote_literal_cstr(text.c_str()); });
-}
-
 /// The condition of the last of `segments`: in it, and in none before it.
 std::string ConditionOf(std::span<const std::string> segments) {
-    std::string condition = "cdp.in_segment(" + Literal(segments.back()) + ")";
-    for (const auto& earlier : segments.first(segments.size() - 1)) condition += " AND NOT cdp.in_segment(" + Literal(earlier) + ")";
+    std::string condition = "cdp.in_segment(" + pg::Literal(segments.back()) + ")";
+    for (const auto& earlier : segments.first(segments.size() - 1)) condition += " AND NOT cdp.in_segment(" + pg::Literal(earlier) + ")";
     return condition;
 }
 

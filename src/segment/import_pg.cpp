@@ -1,4 +1,5 @@
 // segment/import_pg.cpp: SQL's door import_segment: segments of people whom somebody names.
+#include "pg/names.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "segment/fill_pg.hpp"
 #include "segment/lists_pg.hpp"
@@ -33,7 +34,7 @@ int64 SegmentToFill(const pipeline::Definitions& definitions, const std::string&
         return pg::Query("INSERT INTO cdp.segment (segment_id, name, definition, owner, filled_epoch)"
                          " VALUES (nextval('cdp.segment_id_seq'), $1, $2, $3, 0) RETURNING segment_id",
                          {pg::Text(name), pg::Text(segment::ListCondition(name)),
-                          pg::Text(pg::Call([&] { return GetUserNameFromId(caller, false); }))}).Int8(0, 1);
+                          pg::Text(pg::RoleName(caller))}).Int8(0, 1);
     }
     if (segment->definition != segment::ListCondition(name))
         throw Error(sqlstate::duplicate_object, "segment \"" + name + "\" already exists").Detail("It has a condition, not a list.");
@@ -82,7 +83,7 @@ CDP_FUNCTION(cdp_import_segment)  // cdp.import_segment(name text, type text, va
     WriteList(segment_id, type);
     pipeline::TouchConfiguration();
 
-    const char* cause = is_new ? "create" : "alter";
+    const auto cause = is_new ? segment::Cause::kCreate : segment::Cause::kAlter;
     const auto& definitions = pipeline::Current();
     segment::Fill(*definitions.segments, definitions.segments->Sound(name), *definitions.traits, is_new, cause);
     const auto changed = segment::FillDependents(*definitions.segments, *definitions.traits, name, cause);

@@ -1,6 +1,7 @@
 // segment/lists_pg.cpp: see lists_pg.hpp.
 #include "segment/lists_pg.hpp"
 
+#include "pg/names.hpp"
 #include "pg/probes.hpp"
 #include "segment/segments_pg.hpp"
 
@@ -37,7 +38,7 @@ bool Lists::Has(const Touched& person, int64 segment_id, bool before) const {
 }
 
 std::string ListCondition(const std::string& name) {
-    return "cdp.on_list(" + std::string(pg::Call([&] { return quote_literal_cstr(name.c_str()); })) + ")";
+    return "cdp.on_list(" + pg::Literal(name) + ")";
 }
 
 void CheckListCall(const pg::Condition& condition, size_t call, const std::string& name) {

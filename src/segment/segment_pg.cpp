@@ -1,5 +1,7 @@
 // segment/segment_pg.cpp: SQL's doors to segment/.
+#include "pg/arguments.hpp"
 #include "pg/contradiction.hpp"
+#include "pg/names.hpp"
 #include "pg/settings.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/definitions_pg.hpp"
@@ -11,10 +13,6 @@
 using namespace cdp;
 
 namespace {
-
-std::string TextArg(FunctionCallInfo fcinfo, int i) {
-    return PG_ARGISNULL(i) ? std::string() : std::string(pg::Bytes(PG_GETARG_DATUM(i)));
-}
 
 /// Reads the definitions afresh once what keeps the activities of a condition is there.
 const segment::Segment& Prepare(const std::string& name, const pg::Condition& condition) {
@@ -49,12 +47,12 @@ CDP_FUNCTION(cdp_only_in_condition)  // cdp.in_segment(name), cdp.has_identifier
 CDP_FUNCTION(cdp_create_segment)  // cdp.create_segment(name, definition, description, refresh) → bigint
 {
     const Oid caller = GetUserId();
-    const std::string name = TextArg(fcinfo, 0), definition = TextArg(fcinfo, 1);
+    const std::string name = pg::TextArgument(fcinfo, 0).value_or(""), definition = pg::TextArgument(fcinfo, 1).value_or("");
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
     segment::CheckName(name);
-    if (PG_ARGISNULL(1)) throw Error("22004", "the definition of a segment must not be null");
+    if (PG_ARGISNULL(1)) throw Error(sqlstate::null_value_not_allowed, "the definition of a segment must not be null");
     if (!PG_ARGISNULL(3)) CheckRefresh(PG_GETARG_INTERVAL_P(3));
     const auto& traits = *pipeline::Current().traits;
     if (pipeline::Current().segments->Named(name) != nullptr)
@@ -63,12 +61,12 @@ CDP_FUNCTION(cdp_create_segment)  // cdp.create_segment(name, definition, descri
     pg::Execute("INSERT INTO cdp.segment (segment_id, name, definition, description, owner, filled_epoch, refresh)"
                 " VALUES (nextval('cdp.segment_id_seq'), $1, $2, $3, $4, 0, $5)",
                 {pg::Text(name), pg::Text(definition),
-                 PG_ARGISNULL(2) ? pg::Null(TEXTOID) : pg::Value(TEXTOID, PG_GETARG_DATUM(2)),
-                 pg::Text(pg::Call([&] { return GetUserNameFromId(caller, false); })),
-                 PG_ARGISNULL(3) ? pg::Null(INTERVALOID) : pg::Value(INTERVALOID, PG_GETARG_DATUM(3))});
+                 pg::Passed(fcinfo, 2, TEXTOID),
+                 pg::Text(pg::RoleName(caller)),
+                 pg::Passed(fcinfo, 3, INTERVALOID)});
     const auto& segment = Prepare(name, *condition);
     const auto& definitions = pipeline::Current();
-    const auto size = segment::Fill(*definitions.segments, segment, *definitions.traits, true, "create").entered;
+    const auto size = segment::Fill(*definitions.segments, segment, *definitions.traits, true, segment::Cause::kCreate).entered;
     pipeline::Current().destinations.Refill({&name, 1});
     pipeline::TouchConfiguration();
     pg::Query("SELECT cdp.refresh_views()");
@@ -78,7 +76,7 @@ CDP_FUNCTION(cdp_create_segment)  // cdp.create_segment(name, definition, descri
 CDP_FUNCTION(cdp_alter_segment)  // cdp.alter_segment(name, definition) → TABLE(entered, left_)
 {
     const Oid caller = GetUserId();
-    const std::string name = TextArg(fcinfo, 0);
+    const std::string name = pg::TextArgument(fcinfo, 0).value_or("");
     pg::TableResult result(fcinfo);
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
@@ -90,12 +88,12 @@ CDP_FUNCTION(cdp_alter_segment)  // cdp.alter_segment(name, definition) → TABL
             .Hint("Give it another list with cdp.import_segment.");
     pg::Execute("UPDATE cdp.segment SET definition = $2, owner = $3, altered_at = now(), problem = NULL WHERE segment_id = $1",
                 {pg::Int8(old.segment_id), pg::Value(TEXTOID, PG_GETARG_DATUM(1)),
-                 pg::Text(pg::Call([&] { return GetUserNameFromId(caller, false); }))});
-    const auto condition = segment::ReadCondition(TextArg(fcinfo, 1), "segment \"" + name + "\"", *pipeline::Current().traits, caller, old.refreshed);
+                 pg::Text(pg::RoleName(caller))});
+    const auto condition = segment::ReadCondition(pg::TextArgument(fcinfo, 1).value_or(""), "segment \"" + name + "\"", *pipeline::Current().traits, caller, old.refreshed);
     const auto& segment = Prepare(name, *condition);
     const auto& definitions = pipeline::Current();
-    const auto difference = segment::Fill(*definitions.segments, segment, *definitions.traits, false, "alter");
-    const auto changed = segment::FillDependents(*definitions.segments, *definitions.traits, name, "alter");
+    const auto difference = segment::Fill(*definitions.segments, segment, *definitions.traits, false, segment::Cause::kAlter);
+    const auto changed = segment::FillDependents(*definitions.segments, *definitions.traits, name, segment::Cause::kAlter);
     pipeline::Current().destinations.Refill(changed);
     pipeline::TouchConfiguration();
     DropUnusedActivities();
@@ -106,7 +104,7 @@ CDP_FUNCTION(cdp_alter_segment)  // cdp.alter_segment(name, definition) → TABL
 CDP_FUNCTION(cdp_drop_segment)  // cdp.drop_segment(name) → void
 {
     const Oid caller = GetUserId();
-    const std::string name = TextArg(fcinfo, 0);
+    const std::string name = pg::TextArgument(fcinfo, 0).value_or("");
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
@@ -122,7 +120,7 @@ CDP_FUNCTION(cdp_drop_segment)  // cdp.drop_segment(name) → void
         throw Error(sqlstate::dependent_objects_still_exist, "segment \"" + name + "\" is in use")
             .Detail("Destination \"" + destination.Text(0, 1) + "\" sends it.").Hint("Drop that first.");
     const auto id = pg::Int8(segment.segment_id);
-    pg::Execute("DROP VIEW IF EXISTS cdp_segment." + std::string(pg::Call([&] { return quote_identifier(name.c_str()); })));
+    pg::Execute("DROP VIEW IF EXISTS cdp_segment." + pg::Identifier(name));
     pg::Execute("DELETE FROM cdp.segment_member WHERE segment_id = $1", {id});
     pg::Execute("DELETE FROM cdp.segment_transition WHERE segment_id = $1", {id});
     pg::Execute("DELETE FROM cdp.segment_list WHERE segment_id = $1", {id});

@@ -439,7 +439,7 @@ void Segments::Move(int place, uint32_t p, Touched& touched, Block* block) {
         block->Flip(block->chosen, p, reader);
         block->people_of[static_cast<size_t>(reader)].push_back(p);
     }
-    changes_.push_back({touched.person->profile_id(), segment.segment_id, entered, touched.event_id, touched.cause, touched.person->clock(), touched.since});
+    changes_.push_back({touched.person->profile_id(), segment.segment_id, entered, touched.cause, touched.event_id, touched.person->clock(), touched.since});
     auto& list = touched.person->state().memberships();
     const auto at = std::lower_bound(list.begin(), list.end(), segment.segment_id);
     if (entered)

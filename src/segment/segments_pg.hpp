@@ -9,6 +9,7 @@
 #include "pg/standing.hpp"
 #include "profile/traits_pg.hpp"
 #include "segment/lists_pg.hpp"
+#include "segment/transitions_pg.hpp"
 
 namespace cdp::segment {
 
@@ -53,7 +54,7 @@ struct Touched {
     int64 event_id;            // the last of the batch's events of theirs; 0: none
     enum class Change { kSome, kNew, kAll } change;  // kNew: they were nobody before; kAll: look at every segment
     bool identifiers_changed;
-    const char* cause;
+    Cause cause;
     bool moved = false;        // some of their identifiers may have been others' before, or be others' now
     int64 since = 0;           // when the first of the batch's messages of theirs was committed; 0: there are none
     bool consents_changed = false;
@@ -92,15 +93,6 @@ public:
     void Write(bool any_gone);
 
 private:
-    struct Change {
-        int64 profile_id;
-        int64 segment_id;
-        bool entered;
-        int64 event_id;
-        const char* cause;
-        int64 clock;  // of the person, then
-        int64 since;
-    };
     using Set = std::vector<uint64_t>;  // of segments, a bit a place
     struct Block;
 
@@ -114,7 +106,6 @@ private:
     void ReadStale(std::span<Touched> touched);
     void Choose(std::span<const Touched> touched, Block* block) const;
     void EvaluateOne(int place, std::span<Touched> touched, Block* block);
-    void WriteTransitions() const;
     void Move(int place, uint32_t p, Touched& touched, Block* block);
 
     const profile::Traits& traits_;
@@ -128,7 +119,7 @@ private:
     int64 epoch_ = 0;                       // the newest filled_epoch
     Lists lists_;
     bool any_lists_ = false;
-    std::vector<Change> changes_;
+    std::vector<Transition> changes_;
 };
 
 }  // namespace cdp::segment
