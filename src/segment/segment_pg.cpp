@@ -14,15 +14,15 @@ using namespace cdp;
 
 namespace {
 
-/// Reads the definitions afresh once what keeps the activities of a condition is there.
-const segment::Segment& Prepare(const std::string& name, const pg::Condition& condition) {
+/// Makes and fills what keeps the activities of a condition, and returns the definitions with the segment. Look the segment
+/// up in these: whatever was read before is gone if a table or a function was changed meanwhile.
+const pipeline::Definitions& Prepare(const std::string& name, const pg::Condition& condition) {
     pg::WarnOfContradiction(condition, "segment \"" + name + "\": nobody can ever meet its condition");
     segment::KeepActivities(condition, *pipeline::Current().traits);
     pipeline::TouchConfiguration();
     const auto& definitions = pipeline::Current();
-    const auto& segment = definitions.segments->Sound(name);
-    segment::FillActivities(segment, *definitions.traits);
-    return segment;
+    segment::FillActivities(definitions.segments->Sound(name), *definitions.traits);
+    return definitions;
 }
 
 void DropUnusedActivities() {
@@ -54,19 +54,18 @@ CDP_FUNCTION(cdp_create_segment)  // cdp.create_segment(name, definition, descri
     segment::CheckName(name);
     if (PG_ARGISNULL(1)) throw Error(sqlstate::null_value_not_allowed, "the definition of a segment must not be null");
     if (!PG_ARGISNULL(3)) CheckRefresh(PG_GETARG_INTERVAL_P(3));
-    const auto& traits = *pipeline::Current().traits;
-    if (pipeline::Current().segments->Named(name) != nullptr)
+    const auto& before = pipeline::Current();
+    if (before.segments->Named(name) != nullptr)
         throw Error(sqlstate::duplicate_object, "segment \"" + name + "\" already exists").Hint("Change it with cdp.alter_segment.");
-    const auto condition = segment::ReadCondition(definition, "segment \"" + name + "\"", traits, caller, !PG_ARGISNULL(3));
+    const auto condition = segment::ReadCondition(definition, "segment \"" + name + "\"", *before.traits, caller, !PG_ARGISNULL(3));
     pg::Execute("INSERT INTO cdp.segment (segment_id, name, definition, description, owner, filled_epoch, refresh)"
                 " VALUES (nextval('cdp.segment_id_seq'), $1, $2, $3, $4, 0, $5)",
                 {pg::Text(name), pg::Text(definition),
                  pg::Passed(fcinfo, 2, TEXTOID),
                  pg::Text(pg::RoleName(caller)),
                  pg::Passed(fcinfo, 3, INTERVALOID)});
-    const auto& segment = Prepare(name, *condition);
-    const auto& definitions = pipeline::Current();
-    const auto size = segment::Fill(*definitions.segments, segment, *definitions.traits, true, segment::Cause::kCreate).entered;
+    const auto& definitions = Prepare(name, *condition);
+    const auto size = segment::Fill(*definitions.segments, definitions.segments->Sound(name), *definitions.traits, true, segment::Cause::kCreate).entered;
     pipeline::Current().destinations.Refill({&name, 1});
     pipeline::TouchConfiguration();
     pg::Query("SELECT cdp.refresh_views()");
@@ -81,7 +80,8 @@ CDP_FUNCTION(cdp_alter_segment)  // cdp.alter_segment(name, definition) → TABL
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
-    const auto& old = segment::Owned(pipeline::Current(), name, caller);
+    const auto& before = pipeline::Current();
+    const auto& old = segment::Owned(before, name, caller);
     segment::RefuseIfOfPriorityList(name);
     if (old.definition == segment::ListCondition(name))
         throw Error(sqlstate::wrong_object_type, "segment \"" + name + "\" is a list of identifiers")
@@ -89,10 +89,9 @@ CDP_FUNCTION(cdp_alter_segment)  // cdp.alter_segment(name, definition) → TABL
     pg::Execute("UPDATE cdp.segment SET definition = $2, owner = $3, altered_at = now(), problem = NULL WHERE segment_id = $1",
                 {pg::Int8(old.segment_id), pg::Value(TEXTOID, PG_GETARG_DATUM(1)),
                  pg::Text(pg::RoleName(caller))});
-    const auto condition = segment::ReadCondition(pg::TextArgument(fcinfo, 1).value_or(""), "segment \"" + name + "\"", *pipeline::Current().traits, caller, old.refreshed);
-    const auto& segment = Prepare(name, *condition);
-    const auto& definitions = pipeline::Current();
-    const auto difference = segment::Fill(*definitions.segments, segment, *definitions.traits, false, segment::Cause::kAlter);
+    const auto condition = segment::ReadCondition(pg::TextArgument(fcinfo, 1).value_or(""), "segment \"" + name + "\"", *before.traits, caller, old.refreshed);
+    const auto& definitions = Prepare(name, *condition);
+    const auto difference = segment::Fill(*definitions.segments, definitions.segments->Sound(name), *definitions.traits, false, segment::Cause::kAlter);
     const auto changed = segment::FillDependents(*definitions.segments, *definitions.traits, name, segment::Cause::kAlter);
     pipeline::Current().destinations.Refill(changed);
     pipeline::TouchConfiguration();
