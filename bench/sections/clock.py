@@ -10,8 +10,6 @@ from workload import HERE, INBOX_COLUMNS, build
 
 
 def run(bench):
-    if "copy" not in bench.rates:
-        baseline.run(bench)
     _pipeline(bench)
     _timers(bench)
     _filling(bench)
@@ -35,7 +33,7 @@ def _pipeline(bench):
     rate = messages / drain(cluster, database, messages)
     if wrong := cluster.psql(database, "SELECT table_name, differing FROM cdp.rebuild() WHERE differing IS DISTINCT FROM 0"):
         raise RuntimeError(f"rebuild differs:\n{wrong}")
-    other = bench.rates["copy"]
+    other = baseline.plain_copy(bench, database)
     bench.report.add("pipeline with 5 windowed traits and 10 segments by the clock, against plain COPY (N)",
                      f"{rate:,.0f}/s against {other:,.0f}/s", rate / other, 0.5)
     cluster.psql("postgres", f"DROP DATABASE {database}")

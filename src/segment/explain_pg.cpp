@@ -82,7 +82,7 @@ pg::Condition::Input Explanation::AnswerOf(const pg::Condition& condition, size_
         const std::string events = EventsOf(*keeper);
         std::string name = question.activity.events.front();
         for (size_t i = 1; i < question.activity.events.size(); ++i) name += " → " + question.activity.events[i];
-        Say(name + ": " + (events.empty() ? "never" : events));
+        Say(name + ": " + (events.empty() ? "none that counts" : events));
         return {answer.value, answer.null};
     }
     if (special.function == "consented") {
