@@ -338,7 +338,7 @@ bool follow_table(Search* search, Scope* scope, int varno, Oid relation) {
     return refuse(search, psprintf("reads table \"%s\" in a subquery, whose rows are not tied to people's identifiers", get_rel_name(relation)),
                   psprintf("Tie them so: FROM %s t JOIN cdp.identifier i ON i.type = 'email' AND i.value = t.email WHERE i.profile_id = profile.profile_id."
                            " Or give the segment a refresh interval.",
-                           get_rel_name(relation)));
+                           quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation))));
 }
 
 /// Whether what a query gives for one value of its columns depends on the rows of that value alone.

@@ -141,9 +141,8 @@ void CheckFollowed(const pg::Condition& condition) {
     for (const pg::TiedTable& table : condition.tables()) {
         const auto followed = FollowedOf(table.relation);
         if (followed && followed->Covers(Followed::Of(table))) continue;
-        throw Error(sqlstate::object_not_in_prerequisite_state, condition.what() + ": the changes of table " + NameOfTable(table.relation) + " are not seen")
-            .Detail("Its triggers for live segments are missing, disabled, or of another shape of the table.")
-            .Hint("Call cdp.alter_segment with the same definition.");
+        throw Error(sqlstate::object_not_in_prerequisite_state, condition.what() + ": the triggers that follow table " + NameOfTable(table.relation) +
+                                                                   " are missing, disabled or outdated; cdp.alter_segment puts them right");
     }
 }
 
