@@ -103,7 +103,7 @@ SELECT cdp.track('Refund', 'ann') IS NOT NULL AS sent, cdp.identify('bob', '{"pl
 SELECT cdp.process();
 SELECT * FROM members;
 SELECT * FROM cdp.rebuild() WHERE differing <> 0;
-SELECT condition, value, holds FROM cdp.explain_segment('perks', cdp.resolve('user_id', 'ann'));
+SELECT condition, holds FROM cdp.explain_segment('perks', cdp.resolve('user_id', 'ann'));
 SELECT size FROM cdp.preview_segment($$EXISTS (SELECT FROM crm.ticket t JOIN cdp.identifier i ON i.value = t.email WHERE i.profile_id = profile.profile_id)$$);
 
 -- From live to refresh and back.

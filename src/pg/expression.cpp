@@ -5,6 +5,7 @@
 #include "pg/expression_walk.hpp"
 #include "pg/special_call.hpp"
 #include "pg/spi.hpp"
+#include "pg/ties_tables.hpp"
 
 extern "C" {
 #include "access/sysattr.h"
@@ -157,13 +158,13 @@ Condition::~Condition() {
 
 void Condition::Explain(ErrorData* data, Oid relation, std::string_view alias) const {
     Error error(unpack_sql_state(data->sqlerrcode), data->message);
-    if (data->sqlerrcode == ERRCODE_UNDEFINED_COLUMN) {
-        const char* quoted = strchr(data->message, '"');
-        const char* end = quoted ? strchr(quoted + 1, '"') : nullptr;
-        error.message = what_ + " uses column " + (end ? std::string(quoted, end + 1) : data->message) + ", which does not exist";
+    const char* quoted = data->sqlerrcode == ERRCODE_UNDEFINED_COLUMN ? strchr(data->message, '"') : nullptr;
+    const char* end = quoted ? strchr(quoted + 1, '"') : nullptr;
+    if (end != nullptr) {
+        error.message = what_ + " uses column " + std::string(quoted, end + 1) + ", which does not exist";
         error.hint = alias == "profile" ? "Declare it with cdp.create_trait or cdp.create_computed_trait."
                                         : "Its columns are " + ColumnsOf(relation) + ".";
-    } else {
+    } else {  // also of another table's column, which is not quoted
         error.message = what_ + ": " + data->message;
         if (data->hint) error.hint = data->hint;
     }
@@ -228,7 +229,7 @@ void Condition::ReadSubqueries(const ExpressionWalk& walk) {
         auto* subquery = static_cast<Node*>(list_nth(walk.subqueries, i));
         subqueries_.emplace_back(Call([&] {
             columns = columns_of_row(subquery, columns);
-            return deparse_expression(subquery, deparse_context_for(alias_.c_str(), relation_), true, false);
+            return deparse_expression(by_own_collations(subquery, nullptr), deparse_context_for(alias_.c_str(), relation_), true, false);
         }));
         if (bms_is_member(-FirstLowInvalidHeapAttributeNumber, columns))
             throw refuse({"reads the row as a whole in a subquery", "Name the columns that are needed.", exprLocation(subquery)});

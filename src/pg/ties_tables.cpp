@@ -8,10 +8,12 @@ extern "C" {
 #include "access/transam.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_inherits.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
@@ -79,6 +81,28 @@ bool is_lasting_identifier_column(Oid identifiers, int column) {
     for (const char* lasting : {"identifier_id", "type", "value", "profile_id"})
         if (strcmp(name, lasting) == 0) return true;
     return false;
+}
+
+Node* by_own_collations(Node* node, void*) {
+    if (node == nullptr) return nullptr;
+    if (IsA(node, Query)) return reinterpret_cast<Node*>(query_tree_mutator(reinterpret_cast<Query*>(node), CDP_TREE_FUNCTION(by_own_collations), nullptr, 0));
+    Node* copy = expression_tree_mutator(node, CDP_TREE_FUNCTION(by_own_collations), nullptr);
+    if (!IsA(copy, OpExpr)) return copy;
+    const auto* op = reinterpret_cast<OpExpr*>(copy);
+    if (list_length(op->args) != 2 || get_opcode(op->opno) != F_TEXTEQ || op->inputcollid != C_COLLATION_OID) return copy;
+    for (int i = 0; i < 2; ++i) {
+        auto* side = static_cast<Node*>(list_nth(op->args, i));
+        const Oid other = exprCollation(static_cast<Node*>(list_nth(op->args, 1 - i)));
+        if (exprCollation(side) != C_COLLATION_OID || other == C_COLLATION_OID || !OidIsValid(other) || IsA(side, Param)) continue;
+        if (!get_collation_isdeterministic(other)) return copy;
+        auto* collate = makeNode(CollateExpr);
+        collate->arg = reinterpret_cast<Expr*>(side);
+        collate->collOid = other;
+        collate->location = -1;
+        lfirst(list_nth_cell(op->args, i)) = collate;
+        return copy;
+    }
+    return copy;
 }
 
 List* names_and_types(Oid relation, const Bitmapset* columns) {

@@ -22,6 +22,9 @@ bool is_computed_from_row(Node* node);
 bool column_is_not_null(Oid relation, AttrNumber column);
 /// Whether a column of cdp.identifier never changes without the person's identifiers changing.
 bool is_lasting_identifier_column(Oid identifiers, int column);
+/// `node` with equalities of texts by the collation of the side that is not "C", as the values of identifiers are: they mean the same, and
+/// that side's ordinary indexes serve.
+Node* by_own_collations(Node* node, void*);
 /// Name and type of each of the columns, as String; with 0 among them, of all that the relation has.
 List* names_and_types(Oid relation, const Bitmapset* columns);
 
