@@ -105,6 +105,17 @@ SELECT * FROM members;
 SELECT * FROM cdp.rebuild() WHERE differing <> 0;
 SELECT condition, holds FROM cdp.explain_segment('perks', cdp.resolve('user_id', 'ann'));
 SELECT size FROM cdp.preview_segment($$EXISTS (SELECT FROM crm.ticket t JOIN cdp.identifier i ON i.value = t.email WHERE i.profile_id = profile.profile_id)$$);
+-- A table that has another shape for a moment.
+BEGIN;
+ALTER TABLE crm.vip RENAME COLUMN level TO grade;
+UPDATE crm.vip SET grade = 'none' WHERE profile_id = cdp.resolve('user_id', 'cid');
+ALTER TABLE crm.vip RENAME COLUMN grade TO level;
+ALTER TABLE crm.vip RENAME COLUMN profile_id TO who;
+UPDATE crm.vip SET level = 'none' WHERE who = cdp.resolve('user_id', 'bob');
+ALTER TABLE crm.vip RENAME COLUMN who TO profile_id;
+COMMIT;
+SELECT cdp.process();
+SELECT * FROM members WHERE name = 'vip';
 
 -- From live to refresh and back.
 SELECT * FROM cdp.alter_segment('by_number', $$EXISTS (SELECT FROM crm.ticket WHERE note = '')$$);

@@ -77,8 +77,14 @@ public:
             return copy;
         });
         const Followed followed = Followed::Parse(config_.c_str());
-        for (int i = 0; i < rows_->natts; ++i)
-            if (!TupleDescAttr(rows_, i)->attisdropped && followed.columns.contains(NameStr(TupleDescAttr(rows_, i)->attname))) columns_.push_back(i);
+        for (int i = 0; i < rows_->natts; ++i) {
+            const auto* column = TupleDescAttr(rows_, i);
+            const auto wanted = column->attisdropped ? followed.columns.end() : followed.columns.find(NameStr(column->attname));
+            if (wanted == followed.columns.end()) continue;
+            const char* type = pg::Call([&] { return format_type_with_typemod(column->atttypid, column->atttypmod); });
+            if (wanted->second == type) columns_.push_back(i);
+        }
+        complete_ = columns_.size() == followed.columns.size();
         for (const auto& value : followed.identifiers) Read(value, false, rel);
         for (const auto& value : followed.profiles) Read(value, true, rel);
     }
@@ -89,9 +95,10 @@ public:
     const std::string& name() const { return name_; }
     TupleDesc descriptor() const { return rows_; }
 
-    /// One row: what it was, what it is; null: it was not, or is no more.
+    /// One row: what it was, what it is; null: it was not, or is no more. Throws if it cannot be told whom it concerns.
     void Take(const pg::Condition::Row* before, const pg::Condition::Row* now, Concerned* concerned) {
-        if (before != nullptr && now != nullptr && Same(*before, *now)) return;
+        if (unread_) throw *unread_;
+        if (complete_ && before != nullptr && now != nullptr && Same(*before, *now)) return;
         for (const pg::Condition::Row* row : {before, now}) {
             if (row == nullptr) continue;
             for (const Key& key : keys_) {
@@ -107,13 +114,13 @@ private:
         bool profile;
     };
 
-    /// A value that cannot be read is of no segment that is kept: see CheckFollowed().
     void Read(const std::string& value, bool profile, Relation rel) {
-        pg::Attempts::One([&] {
+        auto failure = pg::Attempts::One([&] {
             keys_.push_back({std::make_unique<pg::Condition>(value, "table " + name_, RelationGetRelid(rel), "r", rel->rd_rel->relowner,
                                                             std::span<const char* const>(), pg::Condition::Options{.kind = pg::Condition::Kind::kValue}),
                              profile});
         });
+        if (failure) unread_ = std::move(failure);
     }
     bool Same(const pg::Condition::Row& a, const pg::Condition::Row& b) const {
         return std::all_of(columns_.begin(), columns_.end(), [&](int i) {
@@ -126,6 +133,10 @@ private:
     std::string config_, name_;
     TupleDesc rows_;
     std::vector<int> columns_;  // that matter
+    // The table may have another shape than when it was followed, and get the old one back before any batch sees it. Then
+    // every row counts as changed, or concerns everybody.
+    bool complete_ = true;
+    std::optional<Error> unread_;
     std::vector<Key> keys_;
     std::vector<const char*> texts_;
 };
