@@ -611,7 +611,7 @@ CREATE TABLE cdp.segment_transition (
 CREATE INDEX segment_transition_profile_id ON cdp.segment_transition (profile_id, segment_id);
 CREATE INDEX segment_transition_at ON cdp.segment_transition (segment_id, at) INCLUDE (entered);
 COMMENT ON TABLE cdp.segment_transition IS
-    'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), clock (due_at: the instant that had come), merge, split, rules, import, consent, create, alter, refresh, mended (its definition can be read again), rebuild.';
+    'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), clock (due_at: the instant that had come), merge, split, rules, row (a row of a table that a live segment follows has changed), import, consent, create, alter, refresh, mended (its definition can be read again), rebuild.';
 
 COMMENT ON COLUMN cdp.segment_transition.received_at IS
     'When the oldest of the person''s messages in that batch was committed, if track_commit_timestamp is on, else its received_at; NULL: no message''s doing.';
@@ -3718,6 +3718,33 @@ COMMENT ON VIEW cdp.segment_freshness IS
 
 REVOKE ALL ON FUNCTION cdp.segment_overlap(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.segment_overlap(text, text) TO cdp_marketer, cdp_analyst, cdp_admin;
+-- live_doors.sql: following the users' own tables.
+
+CREATE FUNCTION cdp.follow_rows() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_follow_rows';
+COMMENT ON FUNCTION cdp.follow_rows() IS
+    'Internal: the trigger that live segments put on the tables that their subqueries read: says whom changed rows concern.';
+REVOKE ALL ON FUNCTION cdp.follow_rows() FROM PUBLIC;
+
+CREATE FUNCTION cdp.follow_applied_row() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'cdp_follow_applied_row';
+COMMENT ON FUNCTION cdp.follow_applied_row() IS
+    'Internal: the same for rows that a subscription applies.';
+REVOKE ALL ON FUNCTION cdp.follow_applied_row() FROM PUBLIC;
+
+-- A trigger's argument says what is followed; it is dumped, renamed and dropped with its table.
+CREATE VIEW cdp.followed_table AS
+    SELECT t.tgrelid::regclass AS relation, c.config -> 'identifiers' AS identifiers, c.config -> 'profiles' AS profiles, c.config -> 'columns' AS columns
+    FROM pg_catalog.pg_trigger t
+         CROSS JOIN LATERAL (SELECT convert_from(substring(t.tgargs FROM 1 FOR length(t.tgargs) - 1), getdatabaseencoding())::jsonb) c (config)
+    WHERE t.tgfoid = 'cdp.follow_applied_row()'::regprocedure AND t.tgnargs = 1;
+COMMENT ON VIEW cdp.followed_table IS
+    'The tables whose changed rows live segments follow: identifiers, profiles: what of a row is the value of an identifier, or the profile_id, of those whom it concerns; columns: what matters of a row, with its type.';
+GRANT SELECT ON cdp.followed_table TO cdp_admin, cdp_marketer, cdp_analyst;
 -- segment_doors.sql: making, changing, trying and explaining segments.
 
 -- What a condition may call. They are never executed: conditions have their values put in their place.
@@ -3789,14 +3816,15 @@ CREATE FUNCTION cdp.create_segment(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_create_segment';
 COMMENT ON FUNCTION cdp.create_segment(text, text, text, interval) IS
-    'Makes a segment of the people whose row of cdp.profile meets an SQL condition, fills it and keeps it from then on; returns its size. The condition runs with your rights. It may call cdp.in_segment, cdp.has_identifier, cdp.did, cdp.times_did, cdp.days_did, cdp.first_did, cdp.last_did, cdp.did_sequence, cdp.consented, and compare with now(). With refresh, it may also hold subqueries over your own tables; then its members are computed afresh that often.';
+    'Makes a segment of the people whose row of cdp.profile meets an SQL condition, fills it and keeps it from then on; returns its size. The condition runs with your rights. It may call cdp.in_segment, cdp.has_identifier, cdp.did, cdp.times_did, cdp.days_did, cdp.first_did, cdp.last_did, cdp.did_sequence, cdp.consented, and compare with now(). It may hold subqueries over your own tables, if each is joined with cdp.identifier of the person: then changed rows are followed, for which you need the right to put a trigger on the table. With refresh, any subqueries; then its members are computed afresh that often.';
 
-CREATE FUNCTION cdp.alter_segment(name text, definition text, OUT entered bigint, OUT left_ bigint) RETURNS SETOF record
-    LANGUAGE c VOLATILE STRICT
+CREATE FUNCTION cdp.alter_segment(name text, definition text, refresh interval DEFAULT NULL, OUT entered bigint, OUT left_ bigint)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_alter_segment';
-COMMENT ON FUNCTION cdp.alter_segment(text, text) IS
-    'Gives a segment another condition; how many people entered and left by that. Segments that refer to it follow.';
+COMMENT ON FUNCTION cdp.alter_segment(text, text, interval) IS
+    'Gives a segment another condition; how many people entered and left by that. Segments that refer to it follow. refresh: how often it is computed afresh from now on; 0: it is live; NULL: as before.';
 
 CREATE FUNCTION cdp.drop_segment(name text) RETURNS void
     LANGUAGE c VOLATILE STRICT
@@ -3823,10 +3851,10 @@ COMMENT ON FUNCTION cdp.explain_segment(text, bigint) IS
 
 REVOKE ALL ON FUNCTION cdp.did(text, interval, int, int, text), cdp.times_did(text, interval, text), cdp.days_did(text, interval, text),
     cdp.first_did(text, text), cdp.last_did(text, text), cdp.did_sequence(text[], interval, text), cdp.in_segment(text), cdp.has_identifier(text), cdp.create_segment(text, text, text, interval),
-    cdp.alter_segment(text, text), cdp.drop_segment(text), cdp.preview_segment(text, boolean), cdp.explain_segment(text, bigint) FROM PUBLIC;
+    cdp.alter_segment(text, text, interval), cdp.drop_segment(text), cdp.preview_segment(text, boolean), cdp.explain_segment(text, bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.did(text, interval, int, int, text), cdp.times_did(text, interval, text), cdp.days_did(text, interval, text),
     cdp.first_did(text, text), cdp.last_did(text, text), cdp.did_sequence(text[], interval, text), cdp.in_segment(text), cdp.has_identifier(text), cdp.create_segment(text, text, text, interval),
-    cdp.alter_segment(text, text), cdp.drop_segment(text), cdp.preview_segment(text, boolean), cdp.explain_segment(text, bigint)
+    cdp.alter_segment(text, text, interval), cdp.drop_segment(text), cdp.preview_segment(text, boolean), cdp.explain_segment(text, bigint)
     TO cdp_marketer, cdp_admin;
 -- pipeline.sql: processing what is in the inbox.
 

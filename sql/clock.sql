@@ -91,8 +91,7 @@ SELECT measure, events, within FROM cdp.activity ORDER BY trait_id;
 -- Over one's own tables, computed afresh from time to time.
 CREATE TABLE public.ticket (customer text, status text);
 INSERT INTO public.ticket VALUES ('ann', 'open'), ('bob', 'closed');
-SELECT cdp.create_segment('complaining', $$EXISTS (SELECT FROM public.ticket t JOIN cdp.identifier i ON i.value = t.customer
-    WHERE i.profile_id = profile.profile_id AND t.status = 'open')$$);
+SELECT cdp.create_segment('complaining', $$EXISTS (SELECT FROM public.ticket t WHERE t.status = 'open')$$);
 SELECT cdp.create_segment('complaining', $$EXISTS (SELECT FROM public.ticket t JOIN cdp.identifier i ON i.value = t.customer
     WHERE i.profile_id = profile.profile_id AND t.status = 'open')$$, refresh => '1 hour');
 SELECT cdp.create_segment('happy', $$NOT cdp.in_segment('complaining')$$);

@@ -62,7 +62,7 @@ SELECT cdp.create_segment('bad', 'last_seen_at = now()');
 SELECT cdp.create_segment('bad', 'last_seen_at > clock_timestamp()');
 SELECT cdp.create_segment('bad', $$last_seen_at > 'Today 12:00'$$);
 SELECT cdp.create_segment('bad', $$orders > 0 OR first_seen_at > timestamptz 'now'$$);
-SELECT cdp.create_segment('bad', 'EXISTS (SELECT 1)');
+SELECT cdp.create_segment('bad', 'EXISTS (SELECT FROM cdp.event)');
 SELECT cdp.create_segment('bad', $$cdp.in_segment('nope')$$);
 SELECT cdp.create_segment('buyers', 'true');
 SELECT cdp.alter_segment('buyers', $$cdp.in_segment('known_buyers')$$);

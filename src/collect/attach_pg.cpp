@@ -15,6 +15,7 @@
 #include "pg/json.hpp"
 #include "pg/names.hpp"
 #include "pg/spi.hpp"
+#include "pg/transition_rows.hpp"
 
 extern "C" {
 #include "access/table.h"
@@ -93,40 +94,6 @@ private:
     pg::StagedRows rows_{"cdp_attached_rows", RowReader::MessageColumns()};
 };
 
-/// The rows of a transition table, from the first: by a place of our own, for other triggers read them too. Its methods may
-/// raise; the slot goes with the memory that it was made in.
-class RowsOf {
-public:
-    RowsOf(Tuplestorestate* store, TupleDesc descriptor) : store_(store) {
-        pg::Call([&] {
-            pointer_ = tuplestore_alloc_read_pointer(store, EXEC_FLAG_REWIND);
-            slot_ = MakeSingleTupleTableSlot(descriptor, &TTSOpsMinimalTuple);
-            tuplestore_select_read_pointer(store, pointer_);
-            tuplestore_rescan(store);
-        });
-    }
-    bool Next() {
-        tuplestore_select_read_pointer(store_, pointer_);
-        return tuplestore_gettupleslot(store_, true, false, slot_);
-    }
-    bool SameAs(const RowsOf& other) const {
-        bool free_this, free_other;
-        const MinimalTuple a = ExecFetchSlotMinimalTuple(slot_, &free_this), b = ExecFetchSlotMinimalTuple(other.slot_, &free_other);
-        return a->t_len == b->t_len && a->t_hoff == b->t_hoff &&
-               memcmp(a->t_bits, b->t_bits, a->t_len - offsetof(MinimalTupleData, t_bits)) == 0;
-    }
-    void Values(const Datum** values, const bool** nulls) {
-        slot_getallattrs(slot_);
-        *values = slot_->tts_values;
-        *nulls = slot_->tts_isnull;
-    }
-
-private:
-    Tuplestorestate* store_;
-    int pointer_;
-    TupleTableSlot* slot_;
-};
-
 /// What the trigger of a table does, prepared. Made anew when the table has changed.
 class Feed {
 public:
@@ -152,8 +119,8 @@ public:
 
     /// Sends the rows of a statement; of an UPDATE (`old`: what they were) those that are not as they were.
     void Run(Tuplestorestate* inserted, Tuplestorestate* old, Oid table_owner) {
-        RowsOf now(inserted, rows_);
-        std::optional<RowsOf> before;
+        pg::TransitionRows now(inserted, rows_);
+        std::optional<pg::TransitionRows> before;
         if (old != nullptr) before.emplace(old, rows_);
         Outgoing messages;
         messages.Add(reader_.get(), table_owner, [&](const Datum** values, const bool** nulls) {

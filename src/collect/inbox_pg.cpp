@@ -21,6 +21,7 @@ constexpr int64 kRowsAStatement = 20'000;
 // What a message takes in memory while its batch is processed, beside its fields twice: measured, with its person
 // new to the batch.
 constexpr int64 kBytesAMessage = 2000;
+constexpr int64 kBytesAChange = 200;
 constexpr int kPartitions = 4;
 constexpr int kPartitionShift = 18;
 // Writers leave a partition that is done with when it has grown beyond this: 8 MiB.
@@ -159,7 +160,7 @@ InboxBatch::InboxBatch(const Progress& progress, int64 max_messages, int64 max_b
     bool late = false;
     const pg::Arg late_ones = LateOnes(progress.done, tick, &late);
     for (bool new_ones = !late; !complete;) {
-        const int64 limit = std::min(kRowsAStatement, max_messages - static_cast<int64>(messages_.size()));
+        const int64 limit = std::min(kRowsAStatement, max_messages - size());
         if (limit <= 0 || bytes_ >= max_bytes) break;
         if (new_ones && xid < progress.done.xmax) {
             xid = progress.done.xmax;
@@ -193,6 +194,13 @@ void InboxBatch::Take(pg::Rows rows, const TransactionSnapshot& tick) {
     for (uint64 i = 0; i < rows.size(); ++i) {
         rows.Deform(i, values, nulls);
         if (!tick.Ended(DatumGetUInt64(values[kInboxXid]))) continue;
+        if (TextOf(values, nulls, kType) == kRowChange) {
+            const int64 received_at = nulls[kReceivedAt] ? now : DatumGetTimestampTz(values[kReceivedAt]);
+            changes_.push_back({TextOf(values, nulls, kSource), TextOf(values, nulls, kUserId), TextOf(values, nulls, kPreviousId),
+                                commit_times.Of(DatumGetUInt64(values[kInboxXid])).value_or(received_at)});
+            bytes_ += kBytesAChange;
+            continue;
+        }
         InboxMessage m;
         m.row = rows.tuple(i);
         m.message_id = TextOf(values, nulls, kMessageId);

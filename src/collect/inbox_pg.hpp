@@ -19,6 +19,17 @@ struct InboxMessage : Message {
 /// Fills in the message's size. What it takes in memory.
 size_t CountBytes(InboxMessage* message);
 
+/// A row of the inbox that is no message: a row of a table that live segments follow has changed (segment/changed_rows_pg.cpp), and
+/// concerns who has an identifier, by user_id, or a profile_id, by previous_id; with neither, everybody.
+struct RowChange {
+    std::string_view table, identifier, profile;
+    int64 committed_at;
+};
+/// Its type, which no message may have.
+inline constexpr std::string_view kRowChange = "cdp.row_change";
+/// No identifier is longer, in whatever characters.
+inline constexpr size_t kLongestIdentifierBytes = 4 * kLongestIdentifier;
+
 /// The columns of an inbox row as Read() selects them.
 enum InboxColumn {
     kMessageId, kType, kSource, kUserId, kAnonymousId, kPreviousId, kGroupId, kEvent, kProperties, kTraits,
@@ -39,14 +50,17 @@ struct Progress {
     void Store(int64 messages, double milliseconds) const;
 };
 
-/// The messages of one batch, in processing order.
+/// The messages of one batch, in processing order, and what else stood among them in the inbox.
 class InboxBatch {
 public:
-    /// The next messages after `progress`: at most `max_messages`, and not many more than `max_bytes`.
+    /// The next rows after `progress`: at most `max_messages`, and not many more than `max_bytes`.
     InboxBatch(const Progress& progress, int64 max_messages, int64 max_bytes);
 
     std::vector<InboxMessage>& messages() { return messages_; }
-    bool Empty() const { return messages_.empty(); }
+    const std::vector<RowChange>& changes() const { return changes_; }
+    /// How many rows of the inbox it is.
+    int64 size() const { return static_cast<int64>(messages_.size() + changes_.size()); }
+    bool Empty() const { return size() == 0; }
     /// Of the messages' rows; only if there are any.
     TupleDesc descriptor() const { return parts_.front().descriptor(); }
     /// What progress is once these are processed.
@@ -58,6 +72,7 @@ private:
     std::vector<pg::Rows> parts_;
     std::vector<pg::Rows> made_ids_;  // message ids for rows that had none
     std::vector<InboxMessage> messages_;
+    std::vector<RowChange> changes_;
     Progress after_;
     int64 bytes_ = 0;
 };

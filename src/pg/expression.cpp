@@ -5,6 +5,7 @@
 #include "pg/expression_walk.hpp"
 #include "pg/special_call.hpp"
 #include "pg/spi.hpp"
+#include "pg/ties_tables.hpp"
 
 extern "C" {
 #include "access/sysattr.h"
@@ -157,13 +158,13 @@ Condition::~Condition() {
 
 void Condition::Explain(ErrorData* data, Oid relation, std::string_view alias) const {
     Error error(unpack_sql_state(data->sqlerrcode), data->message);
-    if (data->sqlerrcode == ERRCODE_UNDEFINED_COLUMN) {
-        const char* quoted = strchr(data->message, '"');
-        const char* end = quoted ? strchr(quoted + 1, '"') : nullptr;
-        error.message = what_ + " uses column " + (end ? std::string(quoted, end + 1) : data->message) + ", which does not exist";
+    const char* quoted = data->sqlerrcode == ERRCODE_UNDEFINED_COLUMN ? strchr(data->message, '"') : nullptr;
+    const char* end = quoted ? strchr(quoted + 1, '"') : nullptr;
+    if (end != nullptr) {
+        error.message = what_ + " uses column " + std::string(quoted, end + 1) + ", which does not exist";
         error.hint = alias == "profile" ? "Declare it with cdp.create_trait or cdp.create_computed_trait."
                                         : "Its columns are " + ColumnsOf(relation) + ".";
-    } else {
+    } else {  // also of another table's column, which is not quoted
         error.message = what_ + ": " + data->message;
         if (data->hint) error.hint = data->hint;
     }
@@ -209,15 +210,40 @@ void Condition::Parse(Oid relation, const char* alias, std::span<const char* con
     const ActAs as_owner(owner_, true);
     for (int i = 0; i < list_length(walk.calls); ++i)
         specials_.push_back(ReadSpecialCall(static_cast<FuncExpr*>(list_nth(walk.calls, i)), text_, what_));
-    if (!has_subquery_) Compile(walk);
+    if (walk.subqueries != NIL) ReadSubqueries(walk);
+    if (!has_subquery_ || walk.subqueries != NIL) Compile(walk);
+}
+
+void Condition::ReadSubqueries(const ExpressionWalk& walk) {
+    TieRefusal refusal;
+    const List* ties = Call([&] { return find_ties(tree_, owner_, &refusal); });
+    const auto refuse = [&](const TieRefusal& why) {
+        Error error(sqlstate::feature_not_supported, what_ + ": it " + why.why);
+        if (why.hint != nullptr) error.hint = why.hint;
+        return std::move(error).At(Call([&] { return pg_mbstrlen_with_len(text_.c_str(), std::max(why.at, 0)); }) + 1, text_);
+    };
+    if (refusal.why != nullptr) throw refuse(refusal);
+    tables_ = Copied(ties);
+    const Bitmapset* columns = nullptr;
+    for (int i = 0; i < list_length(walk.subqueries); ++i) {
+        auto* subquery = static_cast<Node*>(list_nth(walk.subqueries, i));
+        subqueries_.emplace_back(Call([&] {
+            columns = columns_of_row(subquery, columns);
+            return deparse_expression(by_own_collations(subquery, nullptr), deparse_context_for(alias_.c_str(), relation_), true, false);
+        }));
+        if (bms_is_member(-FirstLowInvalidHeapAttributeNumber, columns))
+            throw refuse({"reads the row as a whole in a subquery", "Name the columns that are needed.", exprLocation(subquery)});
+    }
+    for (int column = -1; (column = bms_next_member(columns, column)) >= 0;) subquery_columns_.push_back(column + FirstLowInvalidHeapAttributeNumber);
 }
 
 void Condition::Compile(ExpressionWalk& walk) {
-    const auto clock = static_cast<AttrNumber>(list_length(walk.calls) + 1);
+    walk.inputs = Call([&] { return list_concat_copy(walk.calls, walk.subqueries); });
+    const auto clock = static_cast<AttrNumber>(list_length(walk.inputs) + 1);
     Node* planned = Call([&] {
         TupleDesc descriptor = CreateTemplateTupleDesc(clock);
         for (AttrNumber i = 1; i < clock; ++i)
-            TupleDescInitEntry(descriptor, i, "input", exprType(static_cast<Node*>(list_nth(walk.calls, i - 1))), -1, 0);
+            TupleDescInitEntry(descriptor, i, "input", exprType(static_cast<Node*>(list_nth(walk.inputs, i - 1))), -1, 0);
         TupleDescInitEntry(descriptor, clock, "clock", TIMESTAMPTZOID, -1, 0);
         inputs_ = MakeSingleTupleTableSlot(descriptor, &TTSOpsVirtual);
         ExecStoreAllNullTuple(inputs_);
@@ -278,8 +304,8 @@ std::string Condition::Replaced(const std::vector<std::string>& specials, std::o
 /// Does `work(i)` for each row, with that and its inputs in their slots.
 template <class F>
 void Condition::ForEach(std::span<const Row> rows, std::span<const Input> inputs, F&& work) {
-    if (has_subquery_) throw Error(sqlstate::feature_not_supported, what_ + " has a subquery, and is not evaluated row by row");
-    const size_t count = specials_.size();
+    if (state_ == nullptr) throw Error(sqlstate::feature_not_supported, what_ + " has a subquery, and is not evaluated row by row");
+    const size_t count = specials_.size() + subqueries_.size();
     const ActAs as_owner(owner_, true);
     const MemoryContext outer = CurrentMemoryContext;
     const auto columns = static_cast<AttrNumber>(row_->tts_tupleDescriptor->natts);
@@ -318,6 +344,20 @@ void Condition::Evaluate(std::span<const Row> rows, std::span<const Input> input
         ResetExprContext(context_);
         const Datum result = ExecEvalExprSwitchContext(state_, context_, &null);
         results[i] = !null && DatumGetBool(result);
+    });
+}
+
+void Condition::Texts(std::span<const Row> rows, std::vector<const char*>* values) {
+    values->assign(rows.size(), nullptr);
+    const char** results = values->data();
+    Oid output;
+    bool is_varlena;
+    Call([&] { getTypeOutputInfo(exprType(tree_), &output, &is_varlena); });
+    ForEach(rows, {}, [&](size_t i) {
+        bool null;
+        ResetExprContext(context_);
+        const Datum result = ExecEvalExprSwitchContext(state_, context_, &null);
+        if (!null) results[i] = OidOutputFunctionCall(output, result);
     });
 }
 

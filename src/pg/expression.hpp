@@ -3,6 +3,7 @@
 #pragma once
 
 #include "pg/guard.hpp"
+#include "pg/ties.hpp"
 
 extern "C" {
 #include "executor/tuptable.h"
@@ -32,14 +33,18 @@ struct SpecialCall {
 
 /// What a condition's text may be.
 struct ConditionOptions {
-    /// A boolean condition, or an expression of any type (then there is no Evaluate).
+    /// A boolean condition, or an expression of any type (then there is Texts instead of Evaluate).
     enum class Kind { kCondition, kValue };
     /// now() and its like: refused; allowed where it can be foreseen when they change something (NextFlip); or allowed
     /// however they are used (then there is no NextFlip).
     enum class Clock { kRefused, kAllowed, kAnyUse };
     Kind kind = Kind::kCondition;
     Clock clock = Clock::kRefused;
-    bool subqueries = false;  // a condition that has one is never evaluated here, only as SQL: see HasSubquery
+    /// Subqueries: refused; allowed where it can be told whose answers a changed row of their tables may change (Tables),
+    /// and then their answers are inputs, as those of special calls are; or allowed however they are, and then the condition
+    /// is never evaluated here, only as SQL.
+    enum class Subqueries { kRefused, kFollowed, kAnyUse };
+    Subqueries subqueries = Subqueries::kRefused;
 };
 
 class Condition {
@@ -47,6 +52,7 @@ public:
     using Options = ConditionOptions;
     using Kind = Options::Kind;
     using Clock = Options::Clock;
+    using Subqueries = Options::Subqueries;
 
     /// Parses and checks `text` over rows of `relation`, which conditions may call `alias`. `what` says in errors
     /// whose condition it is, e.g. segment "vip". Calls of the functions of schema cdp that are named in `specials`
@@ -69,9 +75,14 @@ public:
     const std::string& type() const { return type_; }
     /// Whether now() or its like stands in it.
     bool UsesClock() const { return !clocks_.empty(); }
-    /// Whether it has a subquery: then only Rewritten() is of use, and the owner's rights on what the subquery reads are
-    /// checked when that runs.
+    /// Whether it has a subquery; the owner's rights on what that reads are checked when it runs. Without kFollowed, only
+    /// Rewritten() is of use then.
     bool HasSubquery() const { return has_subquery_; }
+    /// With kFollowed: the subqueries, as SQL over a row that is called alias(), and what of the row they read.
+    const std::vector<std::string>& subqueries() const { return subqueries_; }
+    const std::vector<int>& subquery_columns() const { return subquery_columns_; }
+    /// With kFollowed: the tables that they read.
+    const std::vector<TiedTable>& tables() const { return tables_; }
     /// The tables and views that its subqueries read by name; ascending.
     const std::vector<Oid>& relations() const { return relations_; }
 
@@ -94,14 +105,19 @@ public:
         const bool* nulls;
         int64 clock = 0;  // microseconds of PostgreSQL's epoch; of no matter if it does not use the clock
     };
-    /// The value of a special call for a row, of the call's type (which must be one that is passed by value).
+    /// The value of a special call or a subquery for a row, of its type; where that is passed by reference, it must live until
+    /// the condition is evaluated.
     struct Input {
         Datum value;
         bool null;
     };
-    /// Evaluates it on each row, with the owner's rights; `inputs`: those of the special calls, row by row.
+    /// Evaluates it on each row, with the owner's rights; `inputs`: those of the special calls, then of the
+    /// subqueries, row by row.
     /// NULL counts as false. Throws what the expression raises.
     void Evaluate(std::span<const Row> rows, std::span<const Input> inputs, std::vector<char>* holds);
+
+    /// Of an expression that may be of any type: its value for each row, as its type writes it, in the current memory context; null: NULL.
+    void Texts(std::span<const Row> rows, std::vector<const char*>* values);
 
     /// The first instant after row.clock at which time alone might change its value for this row, as long as row and
     /// inputs stay: never too late, and early only where it repeats itself (hours of the day, days of the week, …): ask
@@ -112,6 +128,7 @@ public:
 
 private:
     void Parse(Oid relation, const char* alias, std::span<const char* const> specials);
+    void ReadSubqueries(const struct ExpressionWalk& walk);
     void Compile(struct ExpressionWalk& walk);
     [[noreturn]] void Explain(ErrorData* data, Oid relation, std::string_view alias) const;
     std::string Replaced(const std::vector<std::string>& specials, std::optional<int64> clock) const;
@@ -128,12 +145,15 @@ private:
     ExprState* state_ = nullptr;
     ExprContext* context_ = nullptr;
     TupleTableSlot* row_ = nullptr;
-    TupleTableSlot* inputs_ = nullptr;  // the special calls' values, and the clock behind them
+    TupleTableSlot* inputs_ = nullptr;  // the values of special calls and subqueries, and the clock behind them
     std::vector<int> columns_;
     std::vector<SpecialCall> specials_;
     std::vector<ClockCall> clocks_;
     std::unique_ptr<ClockUse> clock_use_;
     bool has_subquery_ = false;
+    std::vector<std::string> subqueries_;
+    std::vector<int> subquery_columns_;
+    std::vector<TiedTable> tables_;
     std::vector<Oid> relations_;
 };
 

@@ -8,6 +8,7 @@ extern "C" {
 #include "catalog/pg_proc.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 }
@@ -72,7 +73,10 @@ bool InspectArguments(Node* node, ExpressionWalk* walk) {
 
 bool IsVolatile(Oid function, void*) { return func_volatile(function) == PROVOLATILE_VOLATILE; }
 
+bool Follows(const ExpressionWalk* walk) { return walk->options.subqueries == ConditionOptions::Subqueries::kFollowed; }
+
 bool InspectClock(Node* node, ExpressionWalk* walk) {
+    if (walk->in_subquery && Follows(walk)) return Refuse(walk, node, "depends on the clock in a subquery", "Give the segment a refresh interval; then it may.");
     if (walk->options.clock == ConditionOptions::Clock::kRefused) return Refuse(walk, node, kDependsOnClock);
     walk->clocks = lappend(walk->clocks, node);
     return false;
@@ -95,7 +99,7 @@ bool InspectCall(FuncExpr* call, ExpressionWalk* walk) {
     auto* node = reinterpret_cast<Node*>(call);
     for (int i = 0; i < walk->special_count; ++i) {
         if (call->funcid != walk->specials[i]) continue;
-        if (walk->depth > 0) return Refuse(walk, node, psprintf("calls cdp.%s in a subquery", get_func_name(call->funcid)));
+        if (walk->depth > 0 || (walk->in_subquery && Follows(walk))) return Refuse(walk, node, psprintf("calls cdp.%s in a subquery", get_func_name(call->funcid)));
         walk->calls = lappend(walk->calls, call);
         return InspectArguments(reinterpret_cast<Node*>(call->args), walk);
     }
@@ -114,6 +118,17 @@ bool InspectCall(FuncExpr* call, ExpressionWalk* walk) {
     }
     if (IsVolatile(call->funcid, nullptr)) return Refuse(walk, node, "calls a volatile function");
     return expression_tree_walker(node, CDP_TREE_FUNCTION(inspect_expression), walk);
+}
+
+bool InspectSubquery(SubLink* link, ExpressionWalk* walk) {
+    auto* node = reinterpret_cast<Node*>(link);
+    if (walk->options.subqueries == ConditionOptions::Subqueries::kRefused) return Refuse(walk, node, "has a subquery");
+    walk->has_subquery = true;
+    if (Follows(walk) && !walk->in_subquery) walk->subqueries = lappend(walk->subqueries, node);
+    const bool outer = std::exchange(walk->in_subquery, true);
+    const bool refused = expression_tree_walker(node, CDP_TREE_FUNCTION(inspect_expression), walk);
+    walk->in_subquery = outer;
+    return refused;
 }
 
 bool InspectQuery(Query* query, ExpressionWalk* walk) {
@@ -159,12 +174,7 @@ bool inspect_expression(Node* node, ExpressionWalk* walk) {
             walk->columns = bms_add_member(walk->columns, var->varattno - FirstLowInvalidHeapAttributeNumber);
             return var->varattno < 0 && Refuse(walk, node, "reads a system column");
         }
-        case T_SubLink:
-            if (!walk->options.subqueries)
-                return Refuse(walk, node, "has a subquery",
-                              walk->options.clock == ConditionOptions::Clock::kRefused ? nullptr : "Give the segment a refresh interval; then it may have one.");
-            walk->has_subquery = true;
-            break;
+        case T_SubLink: return InspectSubquery(reinterpret_cast<SubLink*>(node), walk);
         case T_Query: return InspectQuery(reinterpret_cast<Query*>(node), walk);
         case T_RangeTblEntry: {
             const auto* entry = reinterpret_cast<const RangeTblEntry*>(node);
@@ -183,11 +193,19 @@ bool inspect_expression(Node* node, ExpressionWalk* walk) {
 
 bool reads_clock(Node* node) { return IsClock(node, nullptr); }
 
+Bitmapset* columns_of_row(Node* subquery, const Bitmapset* columns) {
+    Bitmapset* all = bms_copy(columns);
+    ListCell* cell;
+    foreach (cell, pull_vars_of_level(subquery, 0))
+        all = bms_add_member(all, static_cast<Var*>(lfirst(cell))->varattno - FirstLowInvalidHeapAttributeNumber);
+    return all;
+}
+
 Node* with_inputs(Node* node, ExpressionWalk* walk) {
     if (node == nullptr) return nullptr;
     int i = 0;
     ListCell* cell;
-    foreach (cell, walk->calls) {
+    foreach (cell, walk->inputs) {
         ++i;
         if (lfirst(cell) == node)
             return reinterpret_cast<Node*>(makeVar(INNER_VAR, static_cast<AttrNumber>(i), exprType(node), -1, exprCollation(node), 0));

@@ -11,10 +11,13 @@ struct ExpressionWalk {
     int special_count;
     const char* text;                // that is walked through
     ConditionOptions options;
-    int depth = 0;                   // of subqueries
+    int depth = 0;                   // of queries
+    bool in_subquery = false;        // or in what its rows are compared with
     Bitmapset* columns = nullptr;    // of the row; from FirstLowInvalidHeapAttributeNumber
     List* calls = nullptr;           // FuncExpr of special functions, in the order of the walk
     List* clocks = nullptr;          // FuncExpr or SQLValueFunction: now() and its like
+    List* subqueries = nullptr;      // SubLink: the outermost, if they are to be followed
+    List* inputs = nullptr;          // calls and subqueries: what with_inputs() replaces
     List* relations = nullptr;       // OIDs of what subqueries read
     bool has_subquery = false;
     const char* refused = nullptr;   // "it …"
@@ -28,7 +31,9 @@ bool inspect_expression(Node* node, ExpressionWalk* walk);
 const char* clock_type(const Node* node);
 /// Whether the clock is read anywhere in `node`, a planned expression. Functions of SQL may have brought it along.
 bool reads_clock(Node* node);
-/// `node` with its special calls and the clock as columns of the inner row, in the order of `calls`, the clock behind them.
+/// The columns of the row that a subquery at the outermost level reads, added to `columns`, from FirstLowInvalidHeapAttributeNumber.
+Bitmapset* columns_of_row(Node* subquery, const Bitmapset* columns);
+/// `node` with its special calls, its subqueries and the clock as columns of the inner row, in the order of `inputs`, the clock behind them.
 Node* with_inputs(Node* node, ExpressionWalk* walk);
 
 }  // namespace cdp::pg

@@ -10,6 +10,7 @@
 #include "identity/separations_pg.hpp"
 #include "pg/settings.hpp"
 #include "pipeline/definitions_pg.hpp"
+#include "pipeline/follow_rows_pg.hpp"
 #include "profile/accounts_pg.hpp"
 #include "profile/people_pg.hpp"
 
@@ -249,7 +250,7 @@ bool LockHeld() {
     return OidIsValid(extension) && LockHeldByMe(&tag, kLockMode);
 }
 
-int64 ProcessBatch(collect::Progress* progress, int64 max_messages) {
+int64 ProcessBatch(collect::Progress* progress, int64 max_messages, int64* changes) {
     for (;;) {
         collect::InboxBatch inbox(*progress, max_messages, int64{pg::batch_memory} * 1024);
         const bool nothing_left = inbox.Empty() && !progress->tick && !inbox.after().tick;
@@ -257,25 +258,28 @@ int64 ProcessBatch(collect::Progress* progress, int64 max_messages) {
         if (XactReadOnly)
             throw Error(sqlstate::read_only_sql_transaction, "cannot process messages in a read-only transaction")
                 .Hint("Call cdp.process() or cdp.flush() outside of it, or start the worker.");
-        if (!inbox.Empty()) Batch(Current(), inbox).Run();
+        if (!inbox.messages().empty()) Batch(Current(), inbox).Run();
+        if (!inbox.changes().empty()) FollowRows(inbox.changes());
         *progress = inbox.after();
-        if (!inbox.Empty()) return static_cast<int64>(inbox.messages().size());
+        *changes = static_cast<int64>(inbox.changes().size());
+        if (!inbox.Empty()) return inbox.size();
         // Nothing is left of the last tick, or nothing in this piece of it was to be taken: go on behind it.
     }
 }
 
-void RejectNext(collect::Progress* progress, const pg::Failure& why) {
+bool RejectNext(collect::Progress* progress, const pg::Failure& why) {
     for (;;) {
         collect::InboxBatch inbox(*progress, 1, PG_INT64_MAX);
-        if (inbox.Empty() && !progress->tick && !inbox.after().tick) return;
-        if (!inbox.Empty()) {
+        if (inbox.Empty() && !progress->tick && !inbox.after().tick) return true;
+        if (!inbox.messages().empty()) {
             collect::Rejections rejections(inbox.descriptor());
             for (const auto& message : inbox.messages())
                 rejections.Add(message, {why.message, "SQLSTATE " + why.sqlstate + (why.detail.empty() ? "" : ": " + why.detail)});
             rejections.Write();
         }
+        if (!inbox.changes().empty()) LeaveRows(inbox.changes(), why);
         *progress = inbox.after();
-        if (!inbox.Empty()) return;
+        if (!inbox.Empty()) return inbox.changes().empty();
     }
 }
 

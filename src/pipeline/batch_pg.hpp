@@ -14,11 +14,12 @@ void Lock();
 bool LockHeld();
 
 /// Takes the batch behind `progress`, at most `max_messages`, through all stages, and moves `progress` on behind it.
-/// Needs an open Spi and the lock. Returns how many messages it took; 0: nothing is pending.
-int64 ProcessBatch(collect::Progress* progress, int64 max_messages);
+/// Needs an open Spi and the lock. Returns how many rows of the inbox it took, `changes` of them no messages; 0: nothing is pending.
+int64 ProcessBatch(collect::Progress* progress, int64 max_messages, int64* changes);
 
-/// Takes the single message behind `progress` and keeps it in cdp.rejected_message, with the failure that it caused.
-void RejectNext(collect::Progress* progress, const pg::Failure& why);
+/// Takes the single message behind `progress` and keeps it in cdp.rejected_message, with the failure that it caused. False: it is none,
+/// but a changed row; then the segments that follow its table are computed afresh.
+bool RejectNext(collect::Progress* progress, const pg::Failure& why);
 
 /// Makes the people who are loaded nodes of the resolver.
 void AddPeople(profile::People& people, std::span<const identity::TypeRule> rules, identity::Resolver& resolver);

@@ -50,10 +50,13 @@ int OrderTexts(std::string_view a, std::string_view b) {
     });
 }
 
-/// Somebody changed a function or a type (conditions call them), a schema's rights, a role, or the table cdp.profile.
+/// Somebody changed a function or a type (conditions call them), a schema's rights, a role, or the table cdp.profile, or one that
+/// segments follow.
 void OnCatalogChange(Datum, int, uint32) { definitions.stale = true; }
 void OnTableChange(Datum, Oid relation) {
-    if (!definitions.value || !OidIsValid(relation) || relation == definitions.value->traits->profile_table()) definitions.stale = true;
+    if (!definitions.value || !OidIsValid(relation) || relation == definitions.value->traits->profile_table() ||
+        definitions.value->segments->ReadsTable(relation))
+        definitions.stale = true;
 }
 
 void Listen() {

@@ -12,7 +12,8 @@ void FollowConsents(Definitions& definitions, std::span<const int64> people) {
         profile::People loaded(*definitions.traits, pg::Now());
         for (const int64 profile_id : people) loaded.Want(profile_id);
         loaded.Load();
-        auto touched = loaded.TouchedByConsent();
+        auto touched = loaded.TouchedBy(segment::Cause::kConsent);
+        for (auto& one : touched) one.consents_changed = true;
         WritePeople(definitions, loaded, touched, false);
         return NoteProblems(definitions);
     }

@@ -27,7 +27,7 @@ int64 Processing::NextBatchSize(int64 max_messages) const {
     const pg::Subtransaction look;
     try {
         collect::InboxBatch batch(progress_, max_messages, int64{pg::batch_memory} * 1024);
-        if (!batch.Empty()) return static_cast<int64>(batch.messages().size());
+        if (!batch.Empty()) return batch.size();
     } catch (const std::exception&) {
         // Reading them is what fails; then it takes some more halvings.
     }
@@ -37,16 +37,18 @@ int64 Processing::NextBatchSize(int64 max_messages) const {
 int64 Processing::TakeWhole(int64 max_messages) {
     pg::Subtransaction attempt;
     collect::Progress after = progress_;
-    const int64 taken = ProcessBatch(&after, max_messages);
+    int64 changes = 0;
+    const int64 taken = ProcessBatch(&after, max_messages, &changes);
     attempt.Commit();
     progress_ = std::move(after);
+    changes_ = changes;
     return taken;
 }
 
 void Processing::Reject(const pg::Failure& failure) {
     pg::Subtransaction attempt;
     collect::Progress after = progress_;
-    RejectNext(&after, failure);
+    changes_ = RejectNext(&after, failure) ? 0 : 1;
     attempt.Commit();
     progress_ = std::move(after);
 }
@@ -77,8 +79,8 @@ int64 Processing::Next(int64 max_messages) {
         try {
             const int64 taken = TakeWhole(size);
             isolation.Succeeded(taken);
-            CountAtCommit(taken);
-            taken_ += taken;
+            CountAtCommit(taken - changes_);
+            taken_ += taken - changes_;
             return taken;
         } catch (const std::exception& error) {
             if (!MayBlameMessage(pg::Describe(error).sqlstate)) {
@@ -89,8 +91,8 @@ int64 Processing::Next(int64 max_messages) {
         }
         if (isolation.Failed(NextBatchSize(size))) {
             Reject(failure);
-            CountAtCommit(1);
-            ++taken_;
+            CountAtCommit(1 - changes_);
+            taken_ += 1 - changes_;
             return 1;
         }
     }

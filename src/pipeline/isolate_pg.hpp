@@ -16,10 +16,12 @@ public:
 
     /// Takes the next batch, at most `max_messages`, through all stages. If it fails and a message may be to blame,
     /// smaller ones are tried, down to one; that one is kept in cdp.rejected_message. Returns as soon as something was
-    /// done: how many messages were taken; 0: nothing is pending. Throws what no message is to blame for.
+    /// done: how many rows of the inbox were taken, changes() of them no messages; 0: nothing is pending. Throws what no message is to blame for.
     int64 Next(int64 max_messages);
     /// Writes down how far it is, if it got on. Call it when done: what is not written is done again.
     void Store();
+
+    int64 changes() const { return changes_; }
 
     const collect::Progress& progress() const { return progress_; }
 
@@ -29,7 +31,8 @@ private:
     void Reject(const pg::Failure& failure);
 
     collect::Progress progress_, written_;
-    int64 taken_ = 0;
+    int64 taken_ = 0;    // messages
+    int64 changes_ = 0;  // of the last Next()
     std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 

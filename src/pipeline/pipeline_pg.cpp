@@ -19,14 +19,15 @@ CDP_FUNCTION(cdp_process)  // cdp.process(max_messages bigint) → bigint
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
     pipeline::Processing processing;
-    int64 processed = 0;
+    int64 processed = 0, rows = 0;
     while (processed < limit) {
         const int64 taken = processing.Next(std::min<int64>(pg::batch_size, limit - processed));
         if (taken == 0) break;
-        processed += taken;
+        rows += taken;
+        processed += taken - processing.changes();
     }
     processing.Store();
     pipeline::CatchUp(pg::Now());
-    if (processed > 0) pipeline::Rotate();
+    if (rows > 0) pipeline::Rotate();
     PG_RETURN_INT64(processed);
 }

@@ -145,6 +145,27 @@ void FreshAccounts() {
                 " WHERE e.type = 'group' GROUP BY 1, 2");
 }
 
+/// Those whom rows of the users' tables concern that have changed and not been followed yet stay in a live segment, or out of it, as they
+/// are: the next batch looks at them. Whoever wrote such a row since the segment was computed afresh is among them.
+void LeavePending(const segment::Segments& segments, const segment::Segment& segment) {
+    pg::StagedRows people("cdp_pending", {{"profile_id", INT8OID}}, pg::StagedRows::kMany);
+    const auto pending = pg::Query(
+        "SELECT source, user_id IS NULL AND previous_id IS NULL, coalesce(i.profile_id, CASE WHEN previous_id ~ '^[0-9]{1,18}$' THEN previous_id::bigint END)"
+        " FROM cdp.inbox b LEFT JOIN cdp.identifier i ON i.value = b.user_id"
+        " WHERE b.type = '" + std::string(collect::kRowChange) + "' AND cdp.is_pending(inbox_xid, inbox_id)");
+    bool everybody = false;
+    for (uint64 i = 0; i < pending.size(); ++i) {
+        if ((segments.Readers(pending.Text(i, 1)) & segment.tables) == 0) continue;
+        everybody = everybody || pending.Bool(i, 2);
+        if (const auto profile_id = pending.Get(i, 3)) people.Add({*profile_id});
+    }
+    const auto id = pg::Int8(segment.segment_id);
+    const std::string concerned = everybody ? "true" : "profile_id IN (SELECT profile_id FROM cdp_pending)";
+    pg::Execute("DELETE FROM cdp_fresh_member WHERE segment_id = $1 AND " + concerned, {id});
+    pg::Execute("INSERT INTO cdp_fresh_member SELECT profile_id, segment_id FROM cdp.segment_member m JOIN cdp_fresh_profile USING (profile_id)"
+                " WHERE m.segment_id = $1 AND " + concerned, {id});
+}
+
 /// Who is in which segment. One whose condition fails keeps its members.
 void FreshMembers(segment::Segments& segments, const profile::Traits& traits, int64 clock) {
     pg::Execute("CREATE TEMP TABLE cdp_fresh_member (profile_id bigint, segment_id bigint, PRIMARY KEY (profile_id, segment_id)) ON COMMIT DROP");
@@ -168,6 +189,7 @@ void FreshMembers(segment::Segments& segments, const profile::Traits& traits, in
                         for (uint64 i = 0; i < rows.size(); ++i) staged.Add({*rows.Get(i, 1)});
                 }
                 pg::Execute("INSERT INTO cdp_fresh_member SELECT profile_id, $1 FROM cdp_fresh", {id});
+                if (segment.live) LeavePending(segments, segment);
             });
         if (segment.standing.Still())
             pg::Execute("INSERT INTO cdp_fresh_member SELECT profile_id, segment_id FROM cdp.segment_member m JOIN cdp_fresh_profile USING (profile_id)"

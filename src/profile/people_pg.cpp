@@ -169,13 +169,13 @@ std::vector<segment::Touched> People::TouchedByClock(const std::unordered_map<in
     return touched;
 }
 
-std::vector<segment::Touched> People::TouchedByConsent() {
+std::vector<segment::Touched> People::TouchedBy(segment::Cause cause) {
     std::vector<segment::Touched> touched;
     for (auto& [profile_id, person] : loaded_) {
         people_.push_back(&person);
         is_new_.push_back(false);
         person.Finish();
-        touched.push_back({&person, 0, segment::Touched::Change::kSome, false, segment::Cause::kConsent, false, 0, true});
+        touched.push_back({&person, 0, segment::Touched::Change::kSome, false, cause});
     }
     return touched;
 }

@@ -45,8 +45,8 @@ public:
     /// Instead of Arrange() and Touched(): those loaded, whom the clock alone has touched, each at its instant.
     std::vector<segment::Touched> TouchedByClock(const std::unordered_map<int64, int64>& instants);
 
-    /// The same: those loaded, of whom only what they consent to has changed.
-    std::vector<segment::Touched> TouchedByConsent();
+    /// The same: those loaded, of whom nothing has changed that is in their rows. For what `cause`; the caller says what has.
+    std::vector<segment::Touched> TouchedBy(segment::Cause cause);
 
     /// Reads those sequences again from the events that cannot be told from what is remembered. Once events and
     /// identifiers are written.

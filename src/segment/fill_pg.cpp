@@ -202,11 +202,13 @@ void ForEachDue(const Segments& segments, const Segment* only, const profile::Tr
     std::vector<const Segment*> looked_at;
     std::vector<Members> members;
     std::vector<Consenting> consenting;
+    std::vector<LiveQuery::Everybody> live;
     for (const Segment& segment : segments.all()) {
         if (!segment.by_clock || segment.standing.Still() || (only != nullptr && only != &segment)) continue;
         looked_at.push_back(&segment);
         members.push_back(MembersOf(segments, segment, tables.members));
         consenting.push_back(ConsentingTo(segment, tables));
+        live.push_back(segment.live ? segment.live->AskAll(tables.profiles) : LiveQuery::Everybody());
     }
     profile::ForEachPerson(traits, tables.profiles, clock, [&](profile::Person& somebody) {
         if (only == nullptr) {
@@ -220,7 +222,7 @@ void ForEachDue(const Segments& segments, const Segment* only, const profile::Tr
             }, [&](int question) {
                 const auto& ids = consenting[i].at(question);
                 return std::binary_search(ids.begin(), ids.end(), somebody.profile_id());
-            }));
+            }, looked_at[i]->live ? std::span<const pg::Condition::Input>(live[i].at(somebody.profile_id())) : std::span<const pg::Condition::Input>()));
         if (somebody.due() != profile::Person::kNever) person({somebody.profile_id(), somebody.due()});
     });
 }

@@ -69,14 +69,15 @@ CREATE FUNCTION cdp.create_segment(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_create_segment';
 COMMENT ON FUNCTION cdp.create_segment(text, text, text, interval) IS
-    'Makes a segment of the people whose row of cdp.profile meets an SQL condition, fills it and keeps it from then on; returns its size. The condition runs with your rights. It may call cdp.in_segment, cdp.has_identifier, cdp.did, cdp.times_did, cdp.days_did, cdp.first_did, cdp.last_did, cdp.did_sequence, cdp.consented, and compare with now(). With refresh, it may also hold subqueries over your own tables; then its members are computed afresh that often.';
+    'Makes a segment of the people whose row of cdp.profile meets an SQL condition, fills it and keeps it from then on; returns its size. The condition runs with your rights. It may call cdp.in_segment, cdp.has_identifier, cdp.did, cdp.times_did, cdp.days_did, cdp.first_did, cdp.last_did, cdp.did_sequence, cdp.consented, and compare with now(). It may hold subqueries over your own tables, if each is joined with cdp.identifier of the person: then changed rows are followed, for which you need the right to put a trigger on the table. With refresh, any subqueries; then its members are computed afresh that often.';
 
-CREATE FUNCTION cdp.alter_segment(name text, definition text, OUT entered bigint, OUT left_ bigint) RETURNS SETOF record
-    LANGUAGE c VOLATILE STRICT
+CREATE FUNCTION cdp.alter_segment(name text, definition text, refresh interval DEFAULT NULL, OUT entered bigint, OUT left_ bigint)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_alter_segment';
-COMMENT ON FUNCTION cdp.alter_segment(text, text) IS
-    'Gives a segment another condition; how many people entered and left by that. Segments that refer to it follow.';
+COMMENT ON FUNCTION cdp.alter_segment(text, text, interval) IS
+    'Gives a segment another condition; how many people entered and left by that. Segments that refer to it follow. refresh: how often it is computed afresh from now on; 0: it is live; NULL: as before.';
 
 CREATE FUNCTION cdp.drop_segment(name text) RETURNS void
     LANGUAGE c VOLATILE STRICT
@@ -103,8 +104,8 @@ COMMENT ON FUNCTION cdp.explain_segment(text, bigint) IS
 
 REVOKE ALL ON FUNCTION cdp.did(text, interval, int, int, text), cdp.times_did(text, interval, text), cdp.days_did(text, interval, text),
     cdp.first_did(text, text), cdp.last_did(text, text), cdp.did_sequence(text[], interval, text), cdp.in_segment(text), cdp.has_identifier(text), cdp.create_segment(text, text, text, interval),
-    cdp.alter_segment(text, text), cdp.drop_segment(text), cdp.preview_segment(text, boolean), cdp.explain_segment(text, bigint) FROM PUBLIC;
+    cdp.alter_segment(text, text, interval), cdp.drop_segment(text), cdp.preview_segment(text, boolean), cdp.explain_segment(text, bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdp.did(text, interval, int, int, text), cdp.times_did(text, interval, text), cdp.days_did(text, interval, text),
     cdp.first_did(text, text), cdp.last_did(text, text), cdp.did_sequence(text[], interval, text), cdp.in_segment(text), cdp.has_identifier(text), cdp.create_segment(text, text, text, interval),
-    cdp.alter_segment(text, text), cdp.drop_segment(text), cdp.preview_segment(text, boolean), cdp.explain_segment(text, bigint)
+    cdp.alter_segment(text, text, interval), cdp.drop_segment(text), cdp.preview_segment(text, boolean), cdp.explain_segment(text, bigint)
     TO cdp_marketer, cdp_admin;

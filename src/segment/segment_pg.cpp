@@ -7,6 +7,7 @@
 #include "pipeline/definitions_pg.hpp"
 #include "profile/people_pg.hpp"
 #include "segment/fill_pg.hpp"
+#include "segment/followed_pg.hpp"
 #include "segment/groups_pg.hpp"
 #include "segment/owned_pg.hpp"
 
@@ -14,9 +15,10 @@ using namespace cdp;
 
 namespace {
 
-/// Makes and fills what keeps the activities of a condition, and returns the definitions with the segment. Look the segment
-/// up in these: whatever was read before is gone if a table or a function was changed meanwhile.
+/// Makes and fills what keeps the activities of a condition and what follows its tables, and returns the definitions with the segment.
+/// Look the segment up in these: whatever was read before is gone if a table or a function was changed meanwhile.
 const pipeline::Definitions& Prepare(const std::string& name, const pg::Condition& condition) {
+    segment::Follow(condition, condition.owner());
     pg::WarnOfContradiction(condition, "segment \"" + name + "\": nobody can ever meet its condition");
     segment::KeepActivities(condition, *pipeline::Current().traits);
     pipeline::TouchConfiguration();
@@ -25,8 +27,10 @@ const pipeline::Definitions& Prepare(const std::string& name, const pg::Conditio
     return definitions;
 }
 
-void DropUnusedActivities() {
+/// What no segment needs any more is not kept, and not followed.
+void DropUnused() {
     const auto& definitions = pipeline::Current();
+    segment::FollowOnly(*definitions.segments);
     if (segment::DropUnusedActivities(*definitions.segments, *definitions.traits)) pipeline::TouchConfiguration();
 }
 
@@ -72,11 +76,12 @@ CDP_FUNCTION(cdp_create_segment)  // cdp.create_segment(name, definition, descri
     PG_RETURN_INT64(size);
 }
 
-CDP_FUNCTION(cdp_alter_segment)  // cdp.alter_segment(name, definition) → TABLE(entered, left_)
+CDP_FUNCTION(cdp_alter_segment)  // cdp.alter_segment(name, definition, refresh) → TABLE(entered, left_)
 {
     const Oid caller = GetUserId();
     const std::string name = pg::TextArgument(fcinfo, 0).value_or("");
     pg::TableResult result(fcinfo);
+    if (PG_ARGISNULL(0) || PG_ARGISNULL(1)) return result.Done();
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     pipeline::Lock();
@@ -86,16 +91,21 @@ CDP_FUNCTION(cdp_alter_segment)  // cdp.alter_segment(name, definition) → TABL
     if (old.definition == segment::ListCondition(name))
         throw Error(sqlstate::wrong_object_type, "segment \"" + name + "\" is a list of identifiers")
             .Hint("Give it another list with cdp.import_segment.");
-    pg::Execute("UPDATE cdp.segment SET definition = $2, owner = $3, altered_at = now(), problem = NULL WHERE segment_id = $1",
+    const Interval* refresh = PG_ARGISNULL(2) ? nullptr : PG_GETARG_INTERVAL_P(2);
+    const bool live = refresh != nullptr && refresh->month == 0 && refresh->day == 0 && refresh->time == 0;
+    if (refresh != nullptr && !live) CheckRefresh(refresh);
+    const bool refreshed = refresh != nullptr ? !live : old.refreshed;
+    pg::Execute("UPDATE cdp.segment SET definition = $2, owner = $3, altered_at = now(), problem = NULL,"
+                " refresh = CASE WHEN NOT $5 THEN NULL ELSE coalesce($4, refresh) END WHERE segment_id = $1",
                 {pg::Int8(old.segment_id), pg::Value(TEXTOID, PG_GETARG_DATUM(1)),
-                 pg::Text(pg::RoleName(caller))});
-    const auto condition = segment::ReadCondition(pg::TextArgument(fcinfo, 1).value_or(""), "segment \"" + name + "\"", *before.traits, caller, old.refreshed);
+                 pg::Text(pg::RoleName(caller)), refresh != nullptr ? pg::Value(INTERVALOID, PG_GETARG_DATUM(2)) : pg::Null(INTERVALOID), pg::Bool(refreshed)});
+    const auto condition = segment::ReadCondition(pg::TextArgument(fcinfo, 1).value_or(""), "segment \"" + name + "\"", *pipeline::Current().traits, caller, refreshed);
     const auto& definitions = Prepare(name, *condition);
     const auto difference = segment::Fill(*definitions.segments, definitions.segments->Sound(name), *definitions.traits, false, segment::Cause::kAlter);
     const auto changed = segment::FillDependents(*definitions.segments, *definitions.traits, name, segment::Cause::kAlter);
     pipeline::Current().destinations.Refill(changed);
     pipeline::TouchConfiguration();
-    DropUnusedActivities();
+    DropUnused();
     result.Add({Int64GetDatum(difference.entered), Int64GetDatum(difference.left)});
     return result.Done();
 }
@@ -126,6 +136,6 @@ CDP_FUNCTION(cdp_drop_segment)  // cdp.drop_segment(name) → void
     pg::Execute("DELETE FROM cdp.segment WHERE segment_id = $1", {id});
     pipeline::TouchConfiguration();
     activate::Destinations::Load().Refill({&name, 1});
-    DropUnusedActivities();
+    DropUnused();
     PG_RETURN_VOID();
 }

@@ -2,8 +2,9 @@
 #include "segment/segments_pg.hpp"
 
 #include <bit>
-#include <functional>
 #include <unordered_map>
+
+#include "segment/followed_pg.hpp"
 
 namespace cdp::segment {
 
@@ -15,170 +16,7 @@ constexpr size_t kBlock = 512;
 
 void Put(std::vector<uint64_t>& set, int place) { set[static_cast<size_t>(place) / kBits] |= 1ULL << place % kBits; }
 
-/// Which segments each refers to: their places, by special call; -1 where the call is none of another segment.
-using References = std::vector<std::vector<int>>;
-
-/// Places in an order in which each comes after those it refers to. Those that go in a circle fail.
-std::vector<size_t> DependencyOrder(std::vector<Segment>& segments, References& references) {
-    std::vector<size_t> order, path;
-    std::vector<char> mark(segments.size());  // 1: being visited, 2: done
-    const auto break_circle = [&](size_t end) {
-        for (auto i = std::find(path.begin(), path.end(), end); i != path.end(); ++i) {
-            const size_t next = i + 1 == path.end() ? end : *(i + 1);
-            const auto& calls = references[*i];
-            const auto call = static_cast<size_t>(std::find(calls.begin(), calls.end(), static_cast<int>(next)) - calls.begin());
-            segments[*i].standing.ReadWith(
-                segments[*i].condition->At(call, Error(sqlstate::invalid_object_definition, "segments refer to each other in a circle at \"" +
-                                                                                                segments[*i].name + "\"")));
-        }
-    };
-    const std::function<void(size_t)> visit = [&](size_t i) {
-        if (mark[i] == 2) return;
-        if (mark[i] == 1) return break_circle(i);
-        mark[i] = 1;
-        path.push_back(i);
-        for (const int other : references[i])
-            if (other >= 0) visit(static_cast<size_t>(other));
-        path.pop_back();
-        mark[i] = 2;
-        order.push_back(i);
-    };
-    for (size_t i = 0; i < segments.size(); ++i) visit(i);
-    return order;
-}
-
 }  // namespace
-
-std::unique_ptr<pg::Condition> ReadCondition(const std::string& definition, const std::string& what, const profile::Traits& traits, Oid owner,
-                                             bool refreshed) {
-    pg::Condition::Options options;
-    options.clock = refreshed ? pg::Condition::Clock::kAnyUse : pg::Condition::Clock::kAllowed;
-    options.subqueries = refreshed;
-    return std::make_unique<pg::Condition>(definition, what, traits.profile_table(), "profile", owner, kSpecialCalls, options);
-}
-
-profile::ActivityQuestion QuestionAt(const pg::Condition& condition, size_t call) {
-    try {
-        return profile::QuestionOf(condition.specials()[call], condition.owner());
-    } catch (Error& error) {
-        throw condition.At(call, std::move(error));
-    }
-}
-
-Error Unknown(const pg::Condition& condition, size_t call) {
-    const auto& special = condition.specials()[call];
-    const char* kind = special.function == "in_segment" ? "segment" : "identifier type";
-    std::string detail = condition.what() + " refers to it.";
-    detail[0] = static_cast<char>(toupper(detail[0]));
-    return condition.At(call, Error(sqlstate::undefined_object, std::string(kind) + " \"" + special.arguments[0].value_or("") + "\" does not exist")
-                                  .Detail(std::move(detail)));
-}
-
-void Segments::Read(Segment* segment) {
-    segment->standing.ReadWith(pg::Attempts::One([&] {
-        segment->condition = ReadCondition(segment->definition, "segment \"" + segment->name + "\"", traits_, segment->owner, segment->refreshed);
-    }));
-    if (segment->standing.failure) segment->condition.reset();
-}
-
-namespace {
-
-/// What conditions may refer to by name.
-struct Names {
-    std::unordered_map<std::string, int> segments, type_ids;
-    govern::Purposes purposes;
-};
-
-/// Where the value of a special call comes from. A segment's place is that before ordering; a question of consent has none yet.
-Source SourceOf(const Segment& segment, size_t call, const profile::Traits& traits, const Names& names) {
-    const auto& special = segment.condition->specials()[call];
-    Source source;
-    if (special.function == "consented") {
-        source.kind = Source::Kind::kConsent;
-        source.consent = govern::ConsentAt(*segment.condition, call, names.purposes);
-        return source;
-    }
-    if (profile::AsksForActivity(special)) {
-        source.kind = Source::Kind::kActivity;
-        source.question = QuestionAt(*segment.condition, call);
-        const auto* keeper = traits.Keeping(source.question.activity);
-        if (keeper == nullptr) throw Error(sqlstate::data_corrupted, "nothing is kept of what segment \"" + segment.name + "\" asks for");
-        source.of = static_cast<int>(keeper - traits.all().data());
-        return source;
-    }
-    if (special.function == "on_list") {
-        CheckListCall(*segment.condition, call, segment.name);
-        source.kind = Source::Kind::kList;
-        source.of = names.segments.at(segment.name);
-        return source;
-    }
-    const bool of_segment = special.function == "in_segment";
-    source.kind = of_segment ? Source::Kind::kSegment : Source::Kind::kIdentifierType;
-    const auto& known = of_segment ? names.segments : names.type_ids;
-    const auto found = known.find(special.arguments[0].value_or(""));
-    if (found == known.end()) throw Unknown(*segment.condition, call);
-    source.of = found->second;
-    return source;
-}
-
-}  // namespace
-
-std::unique_ptr<Segments> Segments::Load(const profile::Traits& traits) {
-    auto result = std::make_unique<Segments>(traits);
-    Names names;
-    names.purposes = govern::Purposes::Load();
-    const auto types = pg::Query("SELECT name, type_id FROM cdp.identifier_type");
-    for (uint64 i = 0; i < types.size(); ++i) names.type_ids[types.Text(i, 1)] = DatumGetInt32(*types.Get(i, 2));
-
-    const auto rows = pg::Query(
-        "SELECT segment_id, name, definition, coalesce((SELECT oid FROM pg_roles WHERE rolname = owner), 0::oid), filled_epoch,"
-        " problem IS NOT NULL, owner::text, refresh IS NOT NULL, unreadable FROM cdp.segment ORDER BY segment_id");
-    std::vector<Segment> loaded;
-    for (uint64 i = 0; i < rows.size(); ++i) {
-        Segment segment;
-        segment.segment_id = rows.Int8(i, 1);
-        segment.name = rows.Text(i, 2);
-        segment.definition = rows.Text(i, 3);
-        segment.owner = DatumGetObjectId(*rows.Get(i, 4));
-        segment.filled_epoch = rows.Int8(i, 5);
-        segment.standing.noted = rows.Bool(i, 6);
-        segment.standing.unreadable = rows.Bool(i, 9);
-        segment.refreshed = rows.Bool(i, 8);
-        result->epoch_ = std::max(result->epoch_, segment.filled_epoch);
-        names.segments[segment.name] = static_cast<int>(i);
-        if (OidIsValid(segment.owner))
-            result->Read(&segment);
-        else
-            segment.standing.ReadWith(Error(sqlstate::undefined_object, "segment \"" + segment.name + "\": role \"" + rows.Text(i, 7) + "\" does not exist"));
-        loaded.push_back(std::move(segment));
-    }
-
-    References references(loaded.size());
-    for (size_t i = 0; i < loaded.size(); ++i) {
-        Segment& segment = loaded[i];
-        if (!segment.condition) continue;
-        for (size_t k = 0; k < segment.condition->specials().size(); ++k) {
-            Source source{Source::Kind::kIdentifierType, 0, {}};
-            if (auto failure = pg::Attempts::One([&] { source = SourceOf(segment, k, traits, names); }))
-                segment.standing.ReadWith(std::move(failure));
-            if (source.kind == Source::Kind::kConsent) source.of = result->consents_.Ask(source.consent);
-            references[i].push_back(source.kind == Source::Kind::kSegment ? source.of : -1);
-            segment.sources.push_back(std::move(source));
-        }
-    }
-    const auto order = DependencyOrder(loaded, references);
-    std::vector<int> new_place(loaded.size());
-    for (size_t place = 0; place < order.size(); ++place) new_place[order[place]] = static_cast<int>(place);
-    for (const size_t i : order) {
-        Segment& segment = loaded[i];
-        for (Source& source : segment.sources)
-            if (source.kind == Source::Kind::kSegment || source.kind == Source::Kind::kList) source.of = new_place[static_cast<size_t>(source.of)];
-        result->place_[segment.segment_id] = static_cast<int>(result->segments_.size());
-        result->segments_.push_back(std::move(segment));
-    }
-    result->Index();
-    return result;
-}
 
 void Segments::Index() {
     const size_t words = segments_.size() / kBits + 1;
@@ -228,7 +66,7 @@ void Segments::IndexNew() {
     for (size_t s = 0; s < segments_.size(); ++s) {
         const Segment& segment = segments_[s];
         if (segment.standing.Still() || segment.refreshed) continue;
-        bool known = !segment.by_clock && std::none_of(segment.sources.begin(), segment.sources.end(), [&](const Source& source) {
+        bool known = !segment.by_clock && !segment.live && std::none_of(segment.sources.begin(), segment.sources.end(), [&](const Source& source) {
             return source.kind == Source::Kind::kConsent ||
                    (source.kind == Source::Kind::kActivity && traits_.all()[static_cast<size_t>(source.of)].standing.Still());
         });
@@ -273,6 +111,29 @@ void Segments::IndexOne(int place) {
         segment.by_clock = segment.by_clock || keeper.window;
     }
     if (segment.by_clock || by_window) Put(of_clock_, place);
+    if (segment.live) IndexLive(place);
+}
+
+void Segments::IndexLive(int place) {
+    Segment& segment = segments_[static_cast<size_t>(place)];
+    live_.push_back(place);
+    Put(of_identifiers_, place);
+    for (const pg::TiedTable& table : segment.condition->tables()) {
+        const auto known = std::find_if(tables_.begin(), tables_.end(), [&](const auto& t) { return t.second == table.relation; });
+        const auto bit = static_cast<size_t>(known - tables_.begin()) % kBits;
+        if (known == tables_.end()) tables_.emplace_back(NameOfTable(table.relation), table.relation);
+        segment.tables |= 1ULL << bit;
+    }
+}
+
+uint64_t Segments::Readers(std::string_view table) const {
+    for (size_t i = 0; i < tables_.size(); ++i)
+        if (tables_[i].first == table) return 1ULL << i % kBits;
+    return ~0ULL;  // it has got another name
+}
+
+bool Segments::ReadsTable(Oid relation) const {
+    return any_unread_ || std::any_of(tables_.begin(), tables_.end(), [&](const auto& table) { return table.second == relation; });
 }
 
 bool Segments::AnyByClock() const {
@@ -372,6 +233,8 @@ void Segments::Choose(std::span<const Touched> touched, Block* block) const {
             if (touched[p].identifiers_changed) add(of_identifiers_);
             if (touched[p].consents_changed) add(of_consents_);
             if (touched[p].person->passed()) add(of_clock_);
+            for (const int place : live_)
+                if ((touched[p].rows_changed & segments_[static_cast<size_t>(place)].tables) != 0) chosen[static_cast<size_t>(place) / kBits] |= 1ULL << place % kBits;
         }
         for (size_t w = 0; w < words; ++w)
             for (uint64_t left = chosen[w]; left != 0; left &= left - 1)
@@ -382,10 +245,11 @@ void Segments::Choose(std::span<const Touched> touched, Block* block) const {
 }
 
 int64 Segments::NextChange(const Segment& segment, profile::Person& person, const std::function<bool(int64)>& is_member,
-                           const std::function<bool(int)>& consents) const {
+                           const std::function<bool(int)>& consents, std::span<const pg::Condition::Input> subqueries) const {
     std::vector<pg::Condition::Input> inputs;
     const auto of_place = [&](int place) { return is_member(segments_[static_cast<size_t>(place)].segment_id); };
     const int64 changes = Answers(segment, person, of_place, consents, &inputs);
+    inputs.insert(inputs.end(), subqueries.begin(), subqueries.end());
     if (!segment.condition->UsesClock()) return changes;
     return std::min(changes, segment.condition->NextFlip({person.values(), person.nulls(), person.clock()}, inputs));
 }
@@ -396,6 +260,30 @@ static std::optional<Error> WhyStill(const profile::Trait& keeper) {
     return keeper.standing.failure.value_or(Error(sqlstate::object_not_in_prerequisite_state, keeper.name + " stands still"));
 }
 
+/// What the segment is evaluated on: the rows of those who are to be looked at, and the answers to what it asks of them.
+void Segments::Gather(int place, std::span<Touched> touched, const LiveQuery::Answers& live, Block* block) {
+    const Segment& segment = segments_[static_cast<size_t>(place)];
+    const auto& people = block->people_of[static_cast<size_t>(place)];
+    block->rows.clear();
+    block->inputs.clear();
+    for (size_t i = 0; i < people.size(); ++i) {
+        const uint32_t p = people[i];
+        profile::Person& person = *touched[p].person;
+        block->rows.push_back({person.values(), person.nulls(), person.clock()});
+        if (!segment.sources.empty() && segment.sources.front().kind == Source::Kind::kList) {
+            block->inputs.push_back({BoolGetDatum(lists_.Has(touched[p], segment.segment_id, block->Has(block->member, p, place))), false});
+            continue;
+        }
+        if (!segment.sources.empty()) {
+            const int64 changes = Answers(segment, person, [&](int other) { return block->Has(block->member, p, other); },
+                                          [&](int question) { return consents_.Covers(question, person.profile_id()); }, &block->inputs);
+            if (segment.by_clock) person.DueBy(changes);
+        }
+        const auto answers = live.Of(i);
+        block->inputs.insert(block->inputs.end(), answers.begin(), answers.end());
+    }
+}
+
 void Segments::EvaluateOne(int place, std::span<Touched> touched, Block* block) {
     Segment& segment = segments_[static_cast<size_t>(place)];
     auto& people = block->people_of[static_cast<size_t>(place)];
@@ -403,22 +291,11 @@ void Segments::EvaluateOne(int place, std::span<Touched> touched, Block* block) 
     for (const Source& source : segment.sources)
         if (source.kind == Source::Kind::kActivity && !segment.standing.Still()) segment.standing.failure = WhyStill(traits_.all()[static_cast<size_t>(source.of)]);
     if (segment.standing.Still()) return people.clear();
-    block->rows.clear();
-    block->inputs.clear();
     block->flips.clear();
-    for (const uint32_t p : people) {
-        profile::Person& person = *touched[p].person;
-        block->rows.push_back({person.values(), person.nulls(), person.clock()});
-        if (segment.sources.empty()) continue;
-        if (segment.sources.front().kind == Source::Kind::kList) {
-            block->inputs.push_back({BoolGetDatum(lists_.Has(touched[p], segment.segment_id, block->Has(block->member, p, place))), false});
-            continue;
-        }
-        const int64 changes = Answers(segment, person, [&](int other) { return block->Has(block->member, p, other); },
-                                      [&](int question) { return consents_.Covers(question, person.profile_id()); }, &block->inputs);
-        if (segment.by_clock) person.DueBy(changes);
-    }
     segment.standing.failure = block->attempts.Run([&] {
+        LiveQuery::Answers live;
+        if (segment.live) live = segment.live->Ask(people.size(), [&](size_t i) -> profile::Person& { return *touched[people[i]].person; });
+        Gather(place, touched, live, block);
         segment.condition->Evaluate(block->rows, block->inputs, &block->holds);
         if (segment.condition->UsesClock()) segment.condition->NextFlips(block->rows, block->inputs, &block->flips);
     });

@@ -9,6 +9,7 @@
 #include "pg/standing.hpp"
 #include "profile/traits_pg.hpp"
 #include "segment/lists_pg.hpp"
+#include "segment/live_pg.hpp"
 #include "segment/transitions_pg.hpp"
 
 namespace cdp::segment {
@@ -32,6 +33,8 @@ struct Segment {
     int64 filled_epoch;
     pg::Standing standing;
     std::unique_ptr<pg::Condition> condition;  // none if the definition cannot be read
+    std::unique_ptr<LiveQuery> live;           // over tables of the users', whose changed rows are followed
+    uint64_t tables = 0;                       // of a live one: see Segments::Readers
     bool refreshed;                  // its members are computed afresh from time to time, and by that alone
     std::vector<Source> sources;     // of each special call
     std::vector<int> read_by;        // places of the segments that refer to it
@@ -58,6 +61,7 @@ struct Touched {
     bool moved = false;        // some of their identifiers may have been others' before, or be others' now
     int64 since = 0;           // when the first of the batch's messages of theirs was committed; 0: there are none
     bool consents_changed = false;
+    uint64_t rows_changed = 0; // of which tables, see Segments::Readers
 };
 
 class Segments {
@@ -79,9 +83,15 @@ public:
     /// Which activities, by their places in Traits::all(), are asked for; nothing if that cannot be told, since a condition cannot be read.
     std::optional<std::vector<char>> ActivitiesInUse() const;
     /// The next instant after the person's own at which the clock alone may change whether they meet the condition of a segment;
-    /// in_segment() is answered by `is_member`, consented() by `consents`.
+    /// in_segment() is answered by `is_member`, consented() by `consents`, its subqueries are by `subqueries`.
     int64 NextChange(const Segment& segment, profile::Person& person, const std::function<bool(int64 segment_id)>& is_member,
-                     const std::function<bool(int question)>& consents) const;
+                     const std::function<bool(int question)>& consents, std::span<const pg::Condition::Input> subqueries) const;
+    /// Whether there is one that is live over tables of the users'.
+    bool AnyLive() const { return !live_.empty(); }
+    /// What Segment::tables has in common with those that are to be looked at when rows of that table (NameOfTable) have changed.
+    uint64_t Readers(std::string_view table) const;
+    /// Whether a live one reads that relation; or may, since it cannot be read itself.
+    bool ReadsTable(Oid relation) const;
     /// Whether there is one that asks for consent.
     bool AskConsent() const { return !consents_.empty(); }
 
@@ -99,12 +109,14 @@ private:
     void Read(Segment* segment);
     void Index();
     void IndexOne(int place);
+    void IndexLive(int place);
     void IndexNew();
     template <class IsMember, class Consents>
     int64 Answers(const Segment& segment, profile::Person& person, const IsMember& is_member, const Consents& consents,
                   std::vector<pg::Condition::Input>* inputs) const;
     void ReadStale(std::span<Touched> touched);
     void Choose(std::span<const Touched> touched, Block* block) const;
+    void Gather(int place, std::span<Touched> touched, const LiveQuery::Answers& live, Block* block);
     void EvaluateOne(int place, std::span<Touched> touched, Block* block);
     void Move(int place, uint32_t p, Touched& touched, Block* block);
 
@@ -115,6 +127,9 @@ private:
     std::vector<Set> of_column_;
     Set of_identifiers_, of_consents_, of_clock_, all_;
     Set of_new_;                            // of somebody new: those that are not known to be as if nothing were known of them
+    std::vector<int> live_;                 // places
+    bool any_unread_ = false;               // that may be live
+    std::vector<std::pair<std::string, Oid>> tables_;  // that they read: their bits are the places, modulo 64
     govern::ConsentAnswers consents_;
     int64 epoch_ = 0;                       // the newest filled_epoch
     Lists lists_;

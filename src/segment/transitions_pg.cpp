@@ -6,7 +6,7 @@ namespace cdp::segment {
 namespace {
 
 /// In the order of Cause. The comment on cdp.segment_transition tells users of them.
-constexpr const char* kNames[] = {"event",   "clock",  "merge", "split",   "rules",  "import",
+constexpr const char* kNames[] = {"event",   "clock",  "merge", "split",   "rules",   "row",    "import",
                                   "consent", "create", "alter", "refresh", "mended", "rebuild"};
 static_assert(std::size(kNames) == kCauses);
 

@@ -6,7 +6,7 @@
 namespace cdp::segment {
 
 /// What makes somebody enter or leave. Their names are in transitions_pg.cpp.
-enum class Cause { kEvent, kClock, kMerge, kSplit, kRules, kImport, kConsent, kCreate, kAlter, kRefresh, kMended, kRebuild };
+enum class Cause { kEvent, kClock, kMerge, kSplit, kRules, kRow, kImport, kConsent, kCreate, kAlter, kRefresh, kMended, kRebuild };
 inline constexpr size_t kCauses = static_cast<size_t>(Cause::kRebuild) + 1;
 
 struct Transition {

@@ -70,7 +70,7 @@ std::vector<pg::Condition::Input> Inputs(const pg::Condition& condition, ArrayTy
 /// What is found in a condition over the rows of a table.
 CDP_FUNCTION(guard_condition) {  // (condition, relation, clock, subqueries, as_of)
     const pg::Condition condition(TextArg(fcinfo, 0), "the condition", PG_GETARG_OID(1), "t", GetUserId(), kSpecials,
-                                  {.clock = ClockArg(fcinfo, 2), .subqueries = PG_GETARG_BOOL(3)});
+                                  {.clock = ClockArg(fcinfo, 2), .subqueries = PG_GETARG_BOOL(3) ? pg::Condition::Subqueries::kAnyUse : pg::Condition::Subqueries::kRefused});
     std::string result = condition.Rewritten(
         [](const pg::SpecialCall& call) {
             std::string text = "<" + call.function;

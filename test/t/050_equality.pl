@@ -78,6 +78,41 @@ sub consent_sql
 		pick('NULL', 'NULL', "'email'", "'sms'"), 1_700_000_000 + int(rand(90)) * 86400);
 }
 
+# Something that happens to a table of the company's own.
+sub ticket_sql
+{
+	my $people = shift;
+	my $mail = sub { 'mail' . int(rand($people)) . '-' . int(rand(7)) . '@example.com' };
+	my $status = sub { pick('open', 'open', 'closed', 'new') };
+	my $n = int(rand(60));
+	return pick(
+		sprintf("INSERT INTO crm.ticket VALUES (%d, '%s', 'kiosk-%d', '%s', %d) ON CONFLICT (ticket_id) DO UPDATE SET email = excluded.email, status = excluded.status;", $n, $mail->(), int(rand(4)), $status->(), int(rand(40))),
+		sprintf("INSERT INTO crm.ticket VALUES (%d, '%s', NULL, '%s', NULL) ON CONFLICT (ticket_id) DO NOTHING;", $n, $mail->(), $status->()),
+		sprintf("INSERT INTO crm.ticket SELECT i, 'mail' || i %% %d || '-%d\@example.com', 'kiosk-' || i %% 5, '%s', i %% 9 FROM generate_series(%d, %d) i ON CONFLICT DO NOTHING;", $people, int(rand(7)), $status->(), 100 + $n, 110 + $n),
+		sprintf("UPDATE crm.ticket SET status = '%s' WHERE ticket_id %% 7 = %d;", $status->(), $n % 7),
+		sprintf("UPDATE crm.ticket SET email = '%s', amount = amount + 1 WHERE ticket_id %% 13 = %d;", $mail->(), $n % 13),
+		sprintf("DELETE FROM crm.ticket WHERE ticket_id %% 11 = %d;", $n % 11),
+		sprintf("DELETE FROM crm.ticket WHERE ticket_id = %d; INSERT INTO crm.ticket VALUES (%d, '%s', 'kiosk-1', 'open', 30);", $n, $n, $mail->()),
+		$n < 5 ? 'TRUNCATE crm.ticket;' : 'UPDATE crm.ticket SET status = status;');
+}
+
+# Segments over that table, against plain SQL.
+sub tables_agree
+{
+	my ($db, $when) = @_;
+	my %expected = (
+		open_case => q{EXISTS (SELECT FROM crm.ticket t JOIN cdp.identifier i ON (i.type, i.value) = ('email', t.email) WHERE i.profile_id = p.profile_id AND t.status = 'open')},
+		no_case => q{NOT EXISTS (SELECT FROM crm.ticket t JOIN cdp.identifier i ON i.value IN (t.email, t.device) WHERE i.profile_id = p.profile_id)},
+		costly => q{coalesce((SELECT sum(amount) FROM crm.ticket t JOIN cdp.identifier i ON (i.type, i.value) = ('device_id', t.device) WHERE i.profile_id = p.profile_id), 0) > event_count},
+		left_alone => q{NOT EXISTS (SELECT FROM cdp_segment.open_case o WHERE o.profile_id = p.profile_id)
+			AND EXISTS (SELECT FROM cdp_segment.active a WHERE a.profile_id = p.profile_id)});
+	for my $segment (sort keys %expected)
+	{
+		is($node->safe_psql($db, qq{SELECT string_agg(p.profile_id::text, ' ') FROM cdp.profile p
+			WHERE ($expected{$segment}) <> EXISTS (SELECT FROM cdp_segment."$segment" s WHERE s.profile_id = p.profile_id)}), '', "$when: segment $segment follows the table");
+	}
+}
+
 # What holds of consent, who is in the segments that ask for it, and in the destinations, against plain SQL over the ledger.
 sub consents_agree
 {
@@ -284,6 +319,7 @@ sub rebuild_is_zero
 	my ($db, $when) = @_;
 	my $differing = $node->safe_psql($db, "SELECT table_name || '=' || coalesce(differing::text, 'null') FROM cdp.rebuild() WHERE differing IS DISTINCT FROM 0");
 	is($differing, '', "$when: rebuild finds nothing");
+	tables_agree($db, $when);
 }
 
 # Every trait against plain SQL over the events.
@@ -378,6 +414,12 @@ my @traits = (
 	q{SELECT cdp.import_segment('cookies', 'anonymous_id', ARRAY(SELECT 'cookie-' || n FROM generate_series(0, 400, 5) n))},
 	q{SELECT cdp.split_segment('cookies', '{"a": 30, "b": 50}')},
 	q{SELECT cdp.create_priority_list('first', '{listed, buyers, known, cookies}')},
+	q{CREATE SCHEMA crm; CREATE TABLE crm.ticket (ticket_id int PRIMARY KEY, email text, device text, status text, amount int)},
+	q{SELECT cdp.create_segment('open_case', $$EXISTS (SELECT FROM crm.ticket t JOIN cdp.identifier i ON i.type = 'email' AND i.value = t.email WHERE i.profile_id = profile.profile_id AND t.status = 'open')$$)},
+	q{SELECT cdp.create_segment('no_case', $$profile_id NOT IN (SELECT i.profile_id FROM cdp.identifier i JOIN crm.ticket t ON i.value = t.email)
+		AND NOT EXISTS (SELECT FROM cdp.identifier i WHERE i.profile_id = profile.profile_id AND i.value IN (SELECT device FROM crm.ticket))$$)},
+	q{SELECT cdp.create_segment('costly', $$coalesce((SELECT sum(amount) FROM crm.ticket t, cdp.identifier i WHERE i.type = 'device_id' AND i.value = t.device AND i.profile_id = profile.profile_id), 0) > event_count$$)},
+	q{SELECT cdp.create_segment('left_alone', $$cdp.in_segment('active') AND NOT cdp.in_segment('open_case')$$)},
 	q{SELECT cdp.create_segment('good', $$cdp.in_segment('buyers') AND revenue > 20 AND NOT cdp.in_segment('known') OR plan = 'pro'$$)});
 
 # What the clock changes, against plain SQL at that instant.
@@ -486,7 +528,7 @@ sub taken_apart_is_equal
 {
 	my $round = shift;
 	my $people = pick(5, 30, 80);
-	my @steps = map { rand() < 0.07 ? by_hand($people) : rand() < 0.1 ? { say => consent_sql($people) } : message($_, $people) } 1 .. pick(150, 400);
+	my @steps = map { rand() < 0.07 ? by_hand($people) : rand() < 0.1 ? { say => consent_sql($people) } : rand() < 0.1 ? { say => ticket_sql($people) } : message($_, $people) } 1 .. pick(150, 400);
 	for my $db ("hands_one_$round", "hands_many_$round")
 	{
 		$node->safe_psql('postgres', "CREATE DATABASE $db");
@@ -600,9 +642,11 @@ sub failing_is_equal
 	{
 		my ($break, $mend) = @{ pick(
 			['INSERT INTO public.mood VALUES (true)', 'DELETE FROM public.mood; SELECT cdp.rebuild(true)'],
+			['ALTER TABLE crm.ticket RENAME TO lost; INSERT INTO crm.lost SELECT max(ticket_id) + 1, $$mail1-1@example.com$$, $$kiosk-1$$, $$open$$ FROM crm.lost HAVING count(*) > 0',
+			 'DELETE FROM crm.lost WHERE ticket_id % 3 = 1; ALTER TABLE crm.lost RENAME TO ticket; SELECT cdp.process()'],
 			['ALTER FUNCTION public.sound(text) RENAME TO gone', 'ALTER FUNCTION public.gone(text) RENAME TO sound; SELECT cdp.process()'],
 			['SELECT', 'SELECT']) };
-		$node->safe_psql($db, $send->() . "$break;" . $send->());
+		$node->safe_psql($db, join('', map { ticket_sql($people) } 1 .. 5) . $send->() . "$break;" . $send->());
 		rebuild_is_zero($db, "$db, step $step, failing") if $break eq 'SELECT';
 		plain_sql_agrees($db, "$db, step $step, whatever else fails");
 		$node->safe_psql($db, $send->() . ($mend =~ /DELETE/ ? by_hand_sql({ kind => 'revoke', link => int(rand(500)) }) : '') . "$mend;" . $send->());
@@ -630,6 +674,7 @@ for my $round (1 .. $rounds)
 	my @messages = map { message($_, $people) } 1 .. $count;
 	my @once = @messages;
 	my @said = grep { !/suppress/ } map { consent_sql($people) } 1 .. 40;
+	my @tickets = map { ticket_sql($people) } 1 .. 60;
 	# Some arrive again, later.
 	my @sent = map { rand() < 0.05 ? ($_, $_) : ($_) } @messages;
 
@@ -642,7 +687,7 @@ for my $round (1 .. $rounds)
 		if ($db =~ /^one/)
 		{
 			$node->safe_psql($db, "$_") for @definitions;
-			$node->safe_psql($db, insert_sql(@sent) . 'SELECT cdp.process();' . join('', @said));
+			$node->safe_psql($db, insert_sql(@sent) . 'SELECT cdp.process();' . join('', @said, @tickets) . 'SELECT cdp.process()');
 			@definitions = ();
 		}
 		else
@@ -650,6 +695,7 @@ for my $round (1 .. $rounds)
 			# Any cutting: transactions and batches of random sizes, traits and segments made in mid-stream.
 			my @left = @sent;
 			my @saying = shuffle(@said);
+			my @changing = @tickets;
 			my $sql = '';
 			while (@left)
 			{
@@ -658,10 +704,11 @@ for my $round (1 .. $rounds)
 				$sql .= 'SELECT cdp.process(' . pick('NULL', 1, 7, 50) . ');' if rand() < 0.5;
 				$sql .= (shift @definitions) . ';' if @definitions && rand() < 0.4;
 				$sql .= "SET cdp.mock_time = '" . pick(grep { $_ le $clock } $clock, map { any_clock() } 1 .. 20) . "';" if rand() < 0.2;
+				$sql .= shift @changing while @changing && rand() < 0.6 && !grep { /CREATE TABLE/ } @definitions;
 				$sql .= shift @saying while @saying && rand() < 0.5 && !grep { /create_purpose/ } @definitions;
 			}
 			$sql .= "SET cdp.mock_time = '$clock';";
-			$sql .= "$_;" for @definitions, @saying;
+			$sql .= "$_;" for @definitions, @saying, @changing;
 			$node->safe_psql($db, $sql . 'SELECT cdp.process()');
 		}
 		is($node->safe_psql($db, 'SELECT count(*), count(DISTINCT message_id) FROM cdp.event'), "$count|$count", "$db: each message once");

@@ -43,6 +43,8 @@ SELECT cdp.create_computed_trait('cases_closed', 'distinct_count', 'Case', 'case
 SELECT cdp.create_segment('open case', 'cases_opened > cases_closed');
 SELECT cdp.create_segment('marketing', $$orders > 0 AND NOT cdp.in_segment('open case')$$);
 SELECT cdp.create_segment('customers', $$stage = 'customer'$$);
+SELECT cdp.create_segment('live case', $$EXISTS (SELECT FROM crm."case" c JOIN cdp.identifier i ON i.type = 'email' AND i.value = c.email WHERE i.profile_id = profile.profile_id AND c.status = 'open')$$);
+SELECT cdp.create_segment('owned', $$(SELECT max(c.owner) FROM crm.contact c JOIN cdp.identifier i ON i.value = c.email WHERE i.profile_id = profile.profile_id) = account_owner$$);
 SELECT cdp.create_destination('crm', key => 'email', columns => '{"orders": "orders", "company": "company", "city": "city", "segments": "cdp.segment_names()"}');
 SELECT cdp.create_destination('newsletter', 'marketing', 'email', '{}');
 SELECT cdp.attach_table('crm.contact', NULL, '{"email": "email"}', 'changed_at', '{stage, owner, company, city}', type => 'identify', updates => true);
@@ -59,6 +61,10 @@ $cdp->wait_for_subscription_sync($crm, 'from_crm');
 cdp('SELECT cdp.process()');
 $crm->safe_psql('postgres', "CREATE SUBSCRIPTION from_cdp CONNECTION '" . $cdp->connstr . " dbname=postgres' PUBLICATION cdp_crm, cdp_newsletter");
 $crm->wait_for_subscription_sync($cdp, 'from_cdp');
+
+# Who is in the segments over the CRM's tables, as the subscription fills them.
+sub live { return cdp(q{SELECT s.name, i.value FROM cdp.segment s JOIN cdp.segment_member USING (segment_id) JOIN cdp.identifier i USING (profile_id)
+	WHERE s.name IN ('live case', 'owned') AND i.type = 'user_id' ORDER BY 1, 2}) }
 
 # Lets everything go round until nothing moves any more; how many times something did.
 sub settle
@@ -77,13 +83,15 @@ my $sent = 'SELECT email, orders, company, city, segments FROM cdp_out.crm ORDER
 
 isnt(settle(), 'for ever', 'after the first copies it comes to rest');
 is(cdp(q{SELECT stage, account_owner FROM cdp.profile WHERE profile_id = cdp.resolve('user_id', 'ann')}), 'lead|Olga', 'stage and owner come back with the first copy');
-is(crm($sent), "ann\@x.org|1|Ann Ltd|Ulm|{marketing}\nbob\@x.org|1|Bobs||{customers,\"open case\"}", 'the CRM has profiles and segments; each field is its owner\'s');
+is(crm($sent), "ann\@x.org|1|Ann Ltd|Ulm|{marketing,owned}\nbob\@x.org|1|Bobs||{customers,\"live case\",\"open case\",owned}", 'the CRM has profiles and segments; each field is its owner\'s');
 is(crm($contacts), "ann\@x.org|Ann Ltd|Ulm\nbob\@x.org|Bobs|", 'and the contacts say the same');
+is(live(), "live case|bob\nowned|ann\nowned|bob", 'what the first copy brought is followed');
 is(crm('SELECT email FROM cdp_out.newsletter'), 'ann@x.org', 'who has an open case is out of marketing');
 
 # A case is closed, another opened.
 crm(q{UPDATE crm."case" SET status = 'closed', changed_at = clock_timestamp() WHERE case_id = 1; INSERT INTO crm."case" VALUES (2, 'ann@x.org', 'open')});
 isnt(settle(), 'for ever', 'cases come to rest');
+is(live(), "live case|ann\nowned|ann\nowned|bob", 'what the subscription applies is followed');
 is(crm('SELECT email FROM cdp_out.newsletter'), 'bob@x.org', 'a closed case lets in, an open one keeps out');
 is(cdp(q{SELECT count(*) FROM cdp.event WHERE event = 'Case'}), '3', 'each change of a case is one event');
 
@@ -115,6 +123,14 @@ is(cdp('SELECT count(*) FROM cdp.event'), $events, 'an update that changes nothi
 is(cdp('SELECT sum(differing) FROM cdp.rebuild()'), '0', 'rebuild() finds nothing');
 is(cdp('SELECT count(*) FROM cdp.rejected_message'), '0', 'nothing was rejected');
 
+crm('DELETE FROM crm."case" WHERE case_id = 1; UPDATE crm."case" SET email = \'bob@x.org\'');
+settle();
+is(live(), "live case|bob\nowned|ann\nowned|bob", 'updates and deletes, too');
+crm('TRUNCATE crm."case"');
+settle();
+is(live(), "owned|ann\nowned|bob", 'and TRUNCATE');
+is(cdp('SELECT sum(differing) FROM cdp.rebuild()'), '0', 'rebuild() finds nothing');
+cdp(q{SELECT cdp.drop_segment('live case'), cdp.drop_segment('owned')});
 cdp('DROP SUBSCRIPTION from_crm');
 crm('DROP SUBSCRIPTION from_cdp');
 is(cdp(q{SELECT cdp.detach_table('crm.contact')}), 't', 'it is detached');
