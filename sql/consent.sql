@@ -145,6 +145,17 @@ SELECT cdp.drop_purpose('post');
 SELECT cdp.drop_segment('by post'), cdp.create_destination('post', columns => '{"post": "cdp.consented(''post'')"}');
 SELECT cdp.drop_purpose('post');
 SELECT cdp.drop_destination('post'), cdp.drop_purpose('post');
+-- Whoever asks for a purpose keeps it, however that is written; who only mentions it does not.
+SELECT cdp.create_purpose('post'), cdp.create_purpose('parcel');
+SELECT cdp.create_destination('asks', columns => '{"post": "CDP.\"consented\"($$po$$ || ''st'', E''parcel'')", "all": "Cdp.Segment_Names()"}'),
+    cdp.create_destination('mentions', columns => '{"parcel": "''consented '' || ''parcel''"}');
+SELECT name, asks_segments, asks_purposes FROM cdp.destination WHERE name IN ('asks', 'mentions', 'crm') ORDER BY 1;
+SELECT count(*), count(*) FILTER (WHERE post), count(*) FILTER (WHERE 'both' = ANY ("all")) FROM cdp_out.asks;
+SELECT cdp.drop_purpose('parcel');
+SELECT cdp.drop_purpose('post');
+SELECT cdp.set_consent('user_id', 'bob', 'post', true) > 0 AS recorded;
+SELECT count(*) FILTER (WHERE post) FROM cdp_out.asks;
+SELECT cdp.drop_destination('asks'), cdp.drop_destination('mentions'), cdp.drop_purpose('post');
 SELECT cdp.drop_segment('both'), cdp.drop_segment('profiled'), cdp.drop_segment('by mail'), cdp.drop_segment('readers'), cdp.drop_destination('crm');
 SELECT cdp.consented('newsletter');
 

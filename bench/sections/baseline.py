@@ -21,7 +21,7 @@ def run(bench):
     bench.rates["set"] = max(by_batch.values())
     bench.report.note("set-based SQL: " + ", ".join(f"{rate:,.0f} messages/s in batches of {batch:,}"
                                                     for batch, rate in by_batch.items()))
-    bench.rates["copy"] = _plain_copy(bench)
+    bench.rates["copy"] = plain_copy(bench, "set_based", "TABLE base.event")
     bench.report.note(f"N, plain COPY of the event rows into a table with the two indexes: "
                       f"{bench.rates['copy']:,.0f} rows/s")
     bench.rates["trigger"] = _triggers(bench, messages // 10, people // 10)
@@ -41,11 +41,10 @@ def _set_based(bench, messages, people, batch):
     return messages / seconds
 
 
-def _plain_copy(bench):
-    """The rows are those of the set-based side's events, in the order in which messages came."""
+def plain_copy(bench, database, events):
+    """N: the rate at which COPY writes what the query `events` gives (rows as of plain_event.sql), in the order in which they came."""
     cluster, rows = bench.cluster, bench.folder / "cluster" / "events.copy"
-    copied = int(cluster.psql("set_based", f"COPY (TABLE base.event ORDER BY event_id) TO '{rows}'",
-                              "SELECT count(*) FROM base.event"))
+    copied = int(cluster.psql(database, f"COPY ({events} ORDER BY event_id) TO '{rows}'", f"SELECT count(*) FROM ({events}) e"))
     seconds = []
     for _ in range(3):
         cluster.create_database("plain_copy")

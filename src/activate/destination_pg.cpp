@@ -93,16 +93,11 @@ Oid ProfileTable() {
 }
 
 bool Definition::DependsOn(std::span<const std::string> segments) const {
-    return std::find(segments.begin(), segments.end(), segment) != segments.end() ||
-           std::any_of(columns.begin(), columns.end(), [](const auto& column) {
-               return column.second.find(kSpecialCalls[0]) != std::string::npos;
-           });
+    return asks_segments || std::find(segments.begin(), segments.end(), segment) != segments.end();
 }
 
 bool Definition::DependsOnConsent(std::string_view to) const {
-    return (purpose && purpose->purpose.name == to) || std::any_of(columns.begin(), columns.end(), [](const auto& column) {
-               return column.second.find(kSpecialCalls[1]) != std::string::npos;
-           });
+    return (purpose && purpose->purpose.name == to) || std::find(asks_purposes.begin(), asks_purposes.end(), to) != asks_purposes.end();
 }
 
 // The statements of one destination, in the order of their use. They hand rows on in tuplestores:
@@ -163,22 +158,18 @@ void Destination::Prepare() {
     const std::vector<std::string> others(quoted.begin() + 1, quoted.end());
 
     std::string values, consents;
-    bool asks_segments = false;
     int asked = 0;
     for (size_t i = 0; i < d.columns.size(); ++i) {
         const auto& [name, text] = d.columns[i];
         std::string expression = text;
-        if (text.find(kSpecialCalls[0]) != std::string::npos || text.find(kSpecialCalls[1]) != std::string::npos) {
+        if (d.asks_segments || !d.asks_purposes.empty()) {
             const Oid owner = pg::Call([&] { return get_role_oid(d.owner.c_str(), false); });
             const pg::Condition parsed(text, "column \"" + name + "\" of destination \"" + d.name + "\"", ProfileTable(),
                                        "profile", owner, kSpecialCalls, {.kind = pg::Condition::Kind::kValue});
             size_t call = 0;
             expression = parsed.Rewritten([&](const pg::SpecialCall& special) -> std::string {
                 const size_t number = call++;
-                if (special.function == kSpecialCalls[0]) {
-                    asks_segments = true;
-                    return " cdp_wanted.segments ";
-                }
+                if (special.function == kSpecialCalls[0]) return " cdp_wanted.segments ";
                 consents += (asked++ == 0 ? "" : ", ") + govern::CoversSql("t.profile_id", govern::ConsentAt(parsed, number, govern::Purposes::Load()));
                 return " cdp_wanted.consents[" + std::to_string(asked) + "] ";
             });
@@ -204,7 +195,7 @@ void Destination::Prepare() {
         " WHERE a.profile_id = t.profile_id ORDER BY s.name COLLATE \"C\") END";
     plans->wanted = pg::Statement(
         std::string("SELECT t.profile_id, t.meant") + (by_profile ? ", t.profile_id" : " AND k.value IS NOT NULL, k.value") + ", " +
-        (asks_segments ? segments : "NULL::text[]") + ", " +
+        (d.asks_segments ? segments : "NULL::text[]") + ", " +
         (asked > 0 ? "CASE WHEN t.meant THEN ARRAY[" + consents + "] END" : "NULL::boolean[]") + " FROM " + people + " t" + (by_profile ? "" : last_seen));
 
     plans->forget = pg::Statement(
@@ -323,12 +314,14 @@ Destinations Destinations::Load() {
     Destinations loaded;
     const auto rows = pg::Query(
         "SELECT destination_id, d.name, segment, key, columns, table_name, owner::text, problem IS NOT NULL, purpose,"
-        " p.mode = 'opt_out', channel FROM cdp.destination d LEFT JOIN cdp.purpose p ON p.name = d.purpose ORDER BY destination_id");
+        " p.mode = 'opt_out', channel, asks_segments, asks_purposes FROM cdp.destination d LEFT JOIN cdp.purpose p ON p.name = d.purpose ORDER BY destination_id");
     for (uint64 i = 0; i < rows.size(); ++i) {
         Definition d{rows.Int8(i, 1), rows.Text(i, 2), rows.OptionalText(i, 3), rows.Text(i, 4), {}, rows.Text(i, 6),
                      rows.Text(i, 7), rows.Bool(i, 8), {}};
         // Of a purpose that is not there (any more) nobody's consent is known.
         if (rows.Get(i, 9)) d.purpose = govern::ConsentQuestion{{rows.Text(i, 9), rows.Bool(i, 10)}, rows.OptionalText(i, 11)};
+        d.asks_segments = rows.Bool(i, 12);
+        d.asks_purposes = pg::TextArray(*rows.Get(i, 13));
         pg::Json(pg::Unpacked(*rows.Get(i, 5))).ForEach([&](std::string_view name, const pg::Json& expression) {
             d.columns.emplace_back(name, expression.ToText());
         });

@@ -22,6 +22,8 @@ struct Definition {
     std::string owner;
     bool stands_still = false;                                  // has a problem
     std::optional<govern::ConsentQuestion> purpose;             // only who consents to it
+    bool asks_segments = false;                                 // its columns call segment_names()
+    std::vector<std::string> asks_purposes;                     // and ask consent for these
 
     bool KeyedByProfile() const { return key == "profile_id"; }
     /// Whether a change of the members of one of these segments may change it.
