@@ -1618,7 +1618,7 @@ CREATE TABLE cdp.consent_record (
     event_id    bigint,
     actor       text
 );
-CREATE INDEX consent_record_value_type ON cdp.consent_record (value, type);
+CREATE INDEX consent_record_type_value ON cdp.consent_record (type, value);
 COMMENT ON TABLE cdp.consent_record IS
     'The ledger of every statement about consent, append-only: who has the identifier said yes or no to the purpose. What holds now is in cdp.consent.';
 COMMENT ON COLUMN cdp.consent_record.channel IS 'The channel that it was said of; NULL: all channels.';
@@ -1656,7 +1656,7 @@ CREATE TABLE cdp.suppression (
     reason        text,
     suppressed_at timestamptz NOT NULL DEFAULT now(),
     actor         text NOT NULL,
-    PRIMARY KEY (value, type)
+    PRIMARY KEY (type, value)
 );
 COMMENT ON TABLE cdp.suppression IS
     'Identifiers that nothing is sent to, whatever their people consent to: whoever has one is out of every destination.';
@@ -2124,14 +2124,23 @@ END $$;
 COMMENT ON FUNCTION cdp.record_answers(text, bigint, jsonb) IS
     'Internal, for cdp-relay: what the destination answered, each key once.';
 
-CREATE FUNCTION cdp.record_wanted(destination text, generation bigint, wanted jsonb) RETURNS void
+CREATE FUNCTION cdp.record_wanted(destination text, generation bigint, wanted jsonb, only_waiting boolean DEFAULT false) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
     SET plan_cache_mode = force_generic_plan
     AS $$
 BEGIN
     PERFORM cdp.expect_generation(destination, generation);
+    IF only_waiting THEN
+        UPDATE cdp.delivery d SET wanted_lsn = w.lsn, wanted = w.hash
+        FROM (SELECT DISTINCT ON (x.key COLLATE "C") x.* FROM jsonb_to_recordset(wanted) AS x (key text, lsn pg_lsn, hash uuid)
+              ORDER BY x.key COLLATE "C", x.lsn DESC) w
+        WHERE d.destination = record_wanted.destination AND d.key = w.key AND d.status = 'pending' AND d.wanted_lsn < w.lsn;
+        RETURN;
+    END IF;
     INSERT INTO cdp.delivery AS d (destination, key, status, wanted_lsn, wanted)
     SELECT DISTINCT ON (w.key COLLATE "C") record_wanted.destination, w.key, 'pending', w.lsn, w.hash
     FROM jsonb_to_recordset(wanted) AS w (key text, lsn pg_lsn, hash uuid)
@@ -2140,8 +2149,8 @@ BEGIN
         SET status = 'pending', wanted_lsn = EXCLUDED.wanted_lsn, wanted = EXCLUDED.wanted, wanted_at = EXCLUDED.wanted_at
         WHERE d.wanted_lsn < EXCLUDED.wanted_lsn;
 END $$;
-COMMENT ON FUNCTION cdp.record_wanted(text, bigint, jsonb) IS
-    'Internal, for cdp-relay: changes that will be sent from the destination''s table, so that the write-ahead log need not be kept for them.';
+COMMENT ON FUNCTION cdp.record_wanted(text, bigint, jsonb, boolean) IS
+    'Internal, for cdp-relay: changes that will be sent from the destination''s table, so that the write-ahead log need not be kept for them; only_waiting: of keys that wait here already.';
 
 -- A row is sent as it is when it is taken. If it is not what was wanted then, it is another change: at a position that has
 -- all of the row's changes before it and those to come behind it, since nobody can be writing to a row that we have locked.

@@ -72,6 +72,9 @@ SELECT cdp.record_wanted('crm', :generation, '[{"key": "x", "lsn": "F/1"}, {"key
 SELECT cdp.record_wanted('crm', :generation, '[{"key": "x", "lsn": "E/1"}]');
 SELECT key, status, wanted_lsn FROM cdp.delivery WHERE key = 'x';
 SELECT key, lsn, held, taken, fields FROM cdp.take_wanted('crm', :generation, 'w', 10, '[]');
+-- of those only that wait already
+SELECT cdp.record_wanted('crm', :generation, '[{"key": "x", "lsn": "F/4"}, {"key": "y", "lsn": "F/4"}, {"key": "u4", "lsn": "F/4"}]', only_waiting => true);
+SELECT key, status, wanted_lsn FROM cdp.delivery WHERE wanted_lsn >= 'F/3' ORDER BY key;
 
 -- Another place holds nothing; other options change nothing.
 SELECT cdp.set_delivery('crm', 'webhook', 'http://localhost/', options => '{"batch": 10}');

@@ -200,14 +200,20 @@ void Store::RecordAnswers(const Target& target, const std::vector<Settled>& sett
     });
 }
 
-void Store::RecordWanted(const Target& target, const std::vector<Parcel>& parcels) {
+void Store::RecordWanted(const Target& target, const std::vector<Parcel>& parcels, bool only_waiting) {
     json wanted = json::array();
     for (const Parcel& parcel : parcels) {
         wanted.push_back({{"key", parcel.change.key}, {"lsn", LsnText(parcel.change.lsn)}});
         if (!parcel.hash.empty()) wanted.back()["hash"] = parcel.hash;
     }
     Run([&](pqxx::work& t) {
-        t.exec_params("SELECT cdp.record_wanted($1, $2, $3)", target.destination, target.generation, Dump(wanted));
+        t.exec_params("SELECT cdp.record_wanted($1, $2, $3, $4)", target.destination, target.generation, Dump(wanted), only_waiting);
+    });
+}
+
+bool Store::AnyWaits(const Target& target) {
+    return Run([&](pqxx::work& t) {
+        return t.exec_params1("SELECT EXISTS (SELECT FROM cdp.delivery WHERE destination = $1 AND status = 'pending')", target.destination)[0].as<bool>();
     });
 }
 
