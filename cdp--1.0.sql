@@ -2210,7 +2210,7 @@ BEGIN
         ORDER BY k.n;
 END $$;
 COMMENT ON FUNCTION cdp.take_wanted(text, bigint, text, int, jsonb) IS
-    'Internal, for cdp-relay: what waits in cdp.delivery, by key, with the values of its row as texts (none: a removal). Those that somebody is writing to are not taken. busy: keys that are on their way already, whose position must stay.';
+    'Internal, for cdp-relay: what waits in cdp.delivery, by key, with the values of its row as texts (none: a removal). Those that somebody is writing to are not taken. busy: an object of the keys that are on their way already, whose position must stay.';
 
 -- Health --------------------------------------------------------------------------------------------------------------
 

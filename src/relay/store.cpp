@@ -220,8 +220,10 @@ bool Store::AnyWaits(const Target& target) {
 std::vector<Wanted> Store::Waiting(const Target& target, const std::string& after, size_t limit, const std::vector<std::string>& busy) {
     return Run([&](pqxx::work& t) {
         std::vector<Wanted> waiting;
+        json keys = json::object();  // which is searched for each row; an array would be read through
+        for (const std::string& key : busy) keys[key] = nullptr;
         const auto rows = t.exec_params("SELECT key, lsn, held, taken, fields FROM cdp.take_wanted($1, $2, $3, $4, $5)", target.destination,
-                                        target.generation, after, static_cast<int>(limit), Dump(json(busy)));
+                                        target.generation, after, static_cast<int>(limit), Dump(keys));
         for (const auto& row : rows) {
             Wanted one{row[0].c_str(), ParseLsn(row[1].c_str()), row[2].as<bool>(), row[3].as<bool>(), {}};
             if (!row[4].is_null()) {
