@@ -671,13 +671,17 @@ CREATE TABLE cdp.destination (
     created_at     timestamptz NOT NULL DEFAULT now(),
     reads          name[] NOT NULL,
     problem        text,
-    channel        text
+    channel        text,
+    asks_segments  boolean NOT NULL,
+    asks_purposes  text[] NOT NULL
 );
 COMMENT ON TABLE cdp.destination IS
     'The destinations: whom (members of segment, or everybody), by which key, and which columns, as SQL over cdp.profile.';
 COMMENT ON COLUMN cdp.destination.table_name IS 'The table, as a qualified and quoted name.';
 COMMENT ON COLUMN cdp.destination.owner IS 'The role that made it: its columns are computed with this role''s rights.';
 COMMENT ON COLUMN cdp.destination.reads IS 'The columns of cdp.profile that its columns are computed from.';
+COMMENT ON COLUMN cdp.destination.asks_segments IS 'Whether its columns call cdp.segment_names().';
+COMMENT ON COLUMN cdp.destination.asks_purposes IS 'The purposes that its columns ask cdp.consented for.';
 COMMENT ON COLUMN cdp.destination.purpose IS 'Only people whose consent covers this purpose are ever in it; NULL: everybody.';
 COMMENT ON COLUMN cdp.destination.channel IS 'The channel that the consent must be for; NULL: every channel.';
 COMMENT ON COLUMN cdp.destination.problem IS
@@ -1614,7 +1618,7 @@ CREATE TABLE cdp.consent_record (
     event_id    bigint,
     actor       text
 );
-CREATE INDEX consent_record_value_type ON cdp.consent_record (value, type);
+CREATE INDEX consent_record_type_value ON cdp.consent_record (type, value);
 COMMENT ON TABLE cdp.consent_record IS
     'The ledger of every statement about consent, append-only: who has the identifier said yes or no to the purpose. What holds now is in cdp.consent.';
 COMMENT ON COLUMN cdp.consent_record.channel IS 'The channel that it was said of; NULL: all channels.';
@@ -1652,7 +1656,7 @@ CREATE TABLE cdp.suppression (
     reason        text,
     suppressed_at timestamptz NOT NULL DEFAULT now(),
     actor         text NOT NULL,
-    PRIMARY KEY (value, type)
+    PRIMARY KEY (type, value)
 );
 COMMENT ON TABLE cdp.suppression IS
     'Identifiers that nothing is sent to, whatever their people consent to: whoever has one is out of every destination.';
@@ -2120,14 +2124,23 @@ END $$;
 COMMENT ON FUNCTION cdp.record_answers(text, bigint, jsonb) IS
     'Internal, for cdp-relay: what the destination answered, each key once.';
 
-CREATE FUNCTION cdp.record_wanted(destination text, generation bigint, wanted jsonb) RETURNS void
+CREATE FUNCTION cdp.record_wanted(destination text, generation bigint, wanted jsonb, only_waiting boolean DEFAULT false) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
     SET plan_cache_mode = force_generic_plan
     AS $$
 BEGIN
     PERFORM cdp.expect_generation(destination, generation);
+    IF only_waiting THEN
+        UPDATE cdp.delivery d SET wanted_lsn = w.lsn, wanted = w.hash
+        FROM (SELECT DISTINCT ON (x.key COLLATE "C") x.* FROM jsonb_to_recordset(wanted) AS x (key text, lsn pg_lsn, hash uuid)
+              ORDER BY x.key COLLATE "C", x.lsn DESC) w
+        WHERE d.destination = record_wanted.destination AND d.key = w.key AND d.status = 'pending' AND d.wanted_lsn < w.lsn;
+        RETURN;
+    END IF;
     INSERT INTO cdp.delivery AS d (destination, key, status, wanted_lsn, wanted)
     SELECT DISTINCT ON (w.key COLLATE "C") record_wanted.destination, w.key, 'pending', w.lsn, w.hash
     FROM jsonb_to_recordset(wanted) AS w (key text, lsn pg_lsn, hash uuid)
@@ -2136,8 +2149,8 @@ BEGIN
         SET status = 'pending', wanted_lsn = EXCLUDED.wanted_lsn, wanted = EXCLUDED.wanted, wanted_at = EXCLUDED.wanted_at
         WHERE d.wanted_lsn < EXCLUDED.wanted_lsn;
 END $$;
-COMMENT ON FUNCTION cdp.record_wanted(text, bigint, jsonb) IS
-    'Internal, for cdp-relay: changes that will be sent from the destination''s table, so that the write-ahead log need not be kept for them.';
+COMMENT ON FUNCTION cdp.record_wanted(text, bigint, jsonb, boolean) IS
+    'Internal, for cdp-relay: changes that will be sent from the destination''s table, so that the write-ahead log need not be kept for them; only_waiting: of keys that wait here already.';
 
 -- A row is sent as it is when it is taken. If it is not what was wanted then, it is another change: at a position that has
 -- all of the row's changes before it and those to come behind it, since nobody can be writing to a row that we have locked.
@@ -2197,7 +2210,7 @@ BEGIN
         ORDER BY k.n;
 END $$;
 COMMENT ON FUNCTION cdp.take_wanted(text, bigint, text, int, jsonb) IS
-    'Internal, for cdp-relay: what waits in cdp.delivery, by key, with the values of its row as texts (none: a removal). Those that somebody is writing to are not taken. busy: keys that are on their way already, whose position must stay.';
+    'Internal, for cdp-relay: what waits in cdp.delivery, by key, with the values of its row as texts (none: a removal). Those that somebody is writing to are not taken. busy: an object of the keys that are on their way already, whose position must stay.';
 
 -- Health --------------------------------------------------------------------------------------------------------------
 
@@ -2891,8 +2904,7 @@ DECLARE
 BEGIN
     PERFORM cdp.lock_pipeline();
     SELECT d.name INTO user_of FROM cdp.destination d
-    WHERE d.purpose = drop_purpose.name
-       OR EXISTS (SELECT FROM jsonb_each_text(d.columns) c WHERE c.value ~* 'consented' AND strpos(c.value, quote_literal(drop_purpose.name)) > 0)
+    WHERE d.purpose = drop_purpose.name OR drop_purpose.name = ANY (d.asks_purposes)
     ORDER BY d.name LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'purpose "%" is in use', name

@@ -83,6 +83,7 @@ SELECT * FROM who;
 -- When two become one, the more recent statement holds; taken apart, everybody has their own again.
 SELECT cdp.set_consent('user_id', 'cid', 'newsletter', false, occurred_at => '2024-05-01') > 0 AS recorded;
 SELECT cdp.set_consent('user_id', 'bob', 'profiling', true, occurred_at => '2024-05-01') > 0 AS recorded;
+SELECT cdp.set_consent('user_id', u, 'newsletter', u = 'bob', 'fax', occurred_at => '2024-05-02') > 0 AS at_the_same_instant FROM unnest('{bob,cid}'::text[]) u;
 SELECT * FROM who;
 SELECT cdp.merge_profiles(cdp.resolve('user_id', 'bob'), cdp.resolve('user_id', 'cid'), 'test') = cdp.resolve('user_id', 'bob') AS merged;
 SELECT purpose, channel, granted, occurred_at FROM cdp.consent WHERE profile_id = cdp.resolve('user_id', 'cid') ORDER BY 1, 2 NULLS FIRST;
@@ -145,8 +146,41 @@ SELECT cdp.drop_purpose('post');
 SELECT cdp.drop_segment('by post'), cdp.create_destination('post', columns => '{"post": "cdp.consented(''post'')"}');
 SELECT cdp.drop_purpose('post');
 SELECT cdp.drop_destination('post'), cdp.drop_purpose('post');
+-- Whoever asks for a purpose keeps it, however that is written; who only mentions it does not.
+SELECT cdp.create_purpose('post'), cdp.create_purpose('parcel');
+SELECT cdp.create_destination('asks', columns => '{"post": "CDP.\"consented\"($$po$$ || ''st'', E''parcel'')", "all": "Cdp.Segment_Names()"}'),
+    cdp.create_destination('mentions', columns => '{"parcel": "''consented '' || ''parcel''"}');
+SELECT name, asks_segments, asks_purposes FROM cdp.destination WHERE name IN ('asks', 'mentions', 'crm') ORDER BY 1;
+SELECT count(*), count(*) FILTER (WHERE post), count(*) FILTER (WHERE 'both' = ANY ("all")) FROM cdp_out.asks;
+SELECT cdp.drop_purpose('parcel');
+SELECT cdp.drop_purpose('post');
+SELECT cdp.set_consent('user_id', 'bob', 'post', true) > 0 AS recorded;
+SELECT count(*) FILTER (WHERE post) FROM cdp_out.asks;
+SELECT cdp.drop_destination('asks'), cdp.drop_destination('mentions'), cdp.drop_purpose('post');
 SELECT cdp.drop_segment('both'), cdp.drop_segment('profiled'), cdp.drop_segment('by mail'), cdp.drop_segment('readers'), cdp.drop_destination('crm');
 SELECT cdp.consented('newsletter');
+
+-- A destination whose columns cannot be computed any more lets go of who withdraws, by whatever way, all the same.
+SELECT cdp.create_purpose('still', mode => 'opt_out');
+CREATE FUNCTION shown(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+SELECT cdp.create_destination('still', key => 'user_id', columns => '{"segments": "public.shown(cdp.segment_names()::text)"}', purpose => 'still'),
+    cdp.create_destination('still_too', columns => '{"plan": "public.shown(traits ->> ''plan'')"}', purpose => 'still');
+DROP FUNCTION shown(text);
+CREATE VIEW still AS SELECT i.value, EXISTS (SELECT FROM cdp_out.still s WHERE s.user_id = i.value) AS still, EXISTS (SELECT FROM cdp_out.still_too s WHERE s.profile_id = i.profile_id) AS still_too
+    FROM cdp.identifier i WHERE i.type = 'user_id' ORDER BY 1;
+SELECT name, problem FROM cdp.destination WHERE problem IS NOT NULL ORDER BY 1;
+SELECT cdp.set_consent('user_id', 'ann', 'still', false, occurred_at => '2024-07-01') > 0 AS recorded;
+SELECT * FROM still;
+SELECT name, problem FROM cdp.destination WHERE problem IS NOT NULL ORDER BY 1;
+SELECT cdp.track('Preferences', 'bob', context => '{"consent": {"categoryPreferences": {"still": false}}}', occurred_at => '2024-07-01', message_id => 'm5');
+SELECT cdp.process();
+SELECT * FROM still;
+ALTER TABLE cdp_out.still DROP COLUMN segments;
+SELECT cdp.alter_purpose('still', mode => 'opt_in');
+SELECT * FROM still;
+DROP VIEW still;
+SELECT cdp.drop_destination('still'), cdp.drop_destination('still_too'), cdp.drop_purpose('still');
+SELECT * FROM cdp.rebuild() WHERE differing <> 0;
 
 -- Suppression overrules everything, for whoever has the identifier, now or later.
 SELECT cdp.suppress('email', 'ANN@x.org', 'hard bounce');

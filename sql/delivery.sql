@@ -26,7 +26,7 @@ SELECT generation FROM cdp.delivery_target \gset
 SELECT cdp.start_delivery('crm', :generation);
 SELECT cdp.start_delivery('crm', :generation + 1);
 SELECT key, status, held IS NULL AS nothing_held, wanted = (SELECT hash FROM cdp.delivery_rows('crm', ARRAY[d.key])) AS wanted_as_it_is FROM cdp.delivery d ORDER BY key;
-SELECT key, held, taken, fields FROM cdp.take_wanted('crm', :generation, 'u3', 10, '[]');
+SELECT key, held, taken, fields FROM cdp.take_wanted('crm', :generation, 'u3', 10, '{}');
 CREATE FUNCTION pg_temp.answer(key text, status text, lsn pg_lsn, hash uuid, http_status int, reason text DEFAULT NULL) RETURNS void LANGUAGE sql AS $$
     SELECT cdp.record_answers('crm', (SELECT generation FROM cdp.delivery_target), jsonb_build_array(jsonb_strip_nulls(jsonb_build_object('key', key, 'status', status, 'lsn', lsn, 'hash', hash,
         'sent_at', 0, 'http_status', http_status, 'reason', reason, 'id', 'id of ' || key, 'type', 'insert', 'row', '{"city": "Ulm"}'::jsonb))))
@@ -71,7 +71,10 @@ ROLLBACK;
 SELECT cdp.record_wanted('crm', :generation, '[{"key": "x", "lsn": "F/1"}, {"key": "x", "lsn": "F/3"}, {"key": "x", "lsn": "F/2"}]');
 SELECT cdp.record_wanted('crm', :generation, '[{"key": "x", "lsn": "E/1"}]');
 SELECT key, status, wanted_lsn FROM cdp.delivery WHERE key = 'x';
-SELECT key, lsn, held, taken, fields FROM cdp.take_wanted('crm', :generation, 'w', 10, '[]');
+SELECT key, lsn, held, taken, fields FROM cdp.take_wanted('crm', :generation, 'w', 10, '{}');
+-- of those only that wait already
+SELECT cdp.record_wanted('crm', :generation, '[{"key": "x", "lsn": "F/4"}, {"key": "y", "lsn": "F/4"}, {"key": "u4", "lsn": "F/4"}]', only_waiting => true);
+SELECT key, status, wanted_lsn FROM cdp.delivery WHERE wanted_lsn >= 'F/3' ORDER BY key;
 
 -- Another place holds nothing; other options change nothing.
 SELECT cdp.set_delivery('crm', 'webhook', 'http://localhost/', options => '{"batch": 10}');

@@ -31,12 +31,12 @@ class Receiver:
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 
-    def wait_for(self, records):
+    def wait_for(self, records, limit=SECONDS):
         """Returns the seconds until so many have come."""
         began = time.monotonic()
         while self.count() < records:
-            if time.monotonic() - began > SECONDS:
-                raise RuntimeError(f"{self.count()} of {records} records came in {SECONDS} s")
+            if time.monotonic() - began > limit:
+                raise RuntimeError(f"{self.count()} of {records} records came in {limit} s")
             time.sleep(0.02)
         return time.monotonic() - began
 

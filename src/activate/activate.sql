@@ -18,13 +18,17 @@ CREATE TABLE cdp.destination (
     created_at     timestamptz NOT NULL DEFAULT now(),
     reads          name[] NOT NULL,
     problem        text,
-    channel        text
+    channel        text,
+    asks_segments  boolean NOT NULL,
+    asks_purposes  text[] NOT NULL
 );
 COMMENT ON TABLE cdp.destination IS
     'The destinations: whom (members of segment, or everybody), by which key, and which columns, as SQL over cdp.profile.';
 COMMENT ON COLUMN cdp.destination.table_name IS 'The table, as a qualified and quoted name.';
 COMMENT ON COLUMN cdp.destination.owner IS 'The role that made it: its columns are computed with this role''s rights.';
 COMMENT ON COLUMN cdp.destination.reads IS 'The columns of cdp.profile that its columns are computed from.';
+COMMENT ON COLUMN cdp.destination.asks_segments IS 'Whether its columns call cdp.segment_names().';
+COMMENT ON COLUMN cdp.destination.asks_purposes IS 'The purposes that its columns ask cdp.consented for.';
 COMMENT ON COLUMN cdp.destination.purpose IS 'Only people whose consent covers this purpose are ever in it; NULL: everybody.';
 COMMENT ON COLUMN cdp.destination.channel IS 'The channel that the consent must be for; NULL: every channel.';
 COMMENT ON COLUMN cdp.destination.problem IS

@@ -17,7 +17,13 @@ namespace {
 struct Columns {
     std::vector<std::string> types;  // as SQL
     std::vector<std::string> reads;  // columns of cdp.profile
+    bool asks_segments = false;
+    std::vector<std::string> asks_purposes;
 };
+
+void AddOnce(std::vector<std::string>* list, std::string name) {
+    if (std::find(list->begin(), list->end(), name) == list->end()) list->push_back(std::move(name));
+}
 
 std::string PublicationOf(const std::string& name) { return "cdp_" + name; }
 
@@ -71,8 +77,10 @@ Columns Analyse(const Definition& definition, Oid owner) {
         const std::string what = "column \"" + name + "\" of destination \"" + definition.name + "\"";
         const pg::Condition parsed(text, what, profile, "profile", owner, kSpecialCalls, {.kind = pg::Condition::Kind::kValue});
         columns.types.push_back(parsed.type());
-        for (size_t call = 0; call < parsed.specials().size(); ++call)
-            if (parsed.specials()[call].function == kSpecialCalls[1]) govern::ConsentAt(parsed, call, govern::Purposes::Load());
+        for (size_t call = 0; call < parsed.specials().size(); ++call) {
+            if (parsed.specials()[call].function == kSpecialCalls[0]) columns.asks_segments = true;
+            else AddOnce(&columns.asks_purposes, govern::ConsentAt(parsed, call, govern::Purposes::Load()).purpose.name);
+        }
         for (const int number : parsed.columns()) {
             if (number == 0)
                 throw Error(sqlstate::feature_not_supported, what + " reads the whole profile row")
@@ -80,8 +88,7 @@ Columns Analyse(const Definition& definition, Oid owner) {
             const std::string read = pg::Call([&] { return get_attname(profile, static_cast<AttrNumber>(number), false); });
             if (read == "state")
                 throw Error(sqlstate::feature_not_supported, what + " reads column \"state\", which is internal").At(1, text);
-            if (std::find(columns.reads.begin(), columns.reads.end(), read) == columns.reads.end())
-                columns.reads.push_back(read);
+            AddOnce(&columns.reads, read);
         }
     }
     return columns;
@@ -141,11 +148,12 @@ void Insert(const Definition& d, const Columns& columns) {
         texts.push_back(text);
     }
     pg::Execute(
-        "INSERT INTO cdp.destination (destination_id, name, segment, key, columns, table_name, owner, reads, purpose, channel)"
-        " VALUES ($1, $2, $3, $4, jsonb_object($5, $6), $7, $8::name, $9::name[], $10, $11)",
+        "INSERT INTO cdp.destination (destination_id, name, segment, key, columns, table_name, owner, reads, purpose, channel,"
+        " asks_segments, asks_purposes) VALUES ($1, $2, $3, $4, jsonb_object($5, $6), $7, $8::name, $9::name[], $10, $11, $12, $13)",
         {pg::Int8(d.destination_id), pg::Text(d.name), pg::TextOrNull(d.segment), pg::Text(d.key), NameArray(names),
          NameArray(texts), pg::Text(d.table), pg::Text(d.owner), NameArray(columns.reads),
-         pg::TextOrNull(d.purpose ? std::optional(d.purpose->purpose.name) : std::nullopt), pg::TextOrNull(d.purpose ? d.purpose->channel : std::nullopt)});
+         pg::TextOrNull(d.purpose ? std::optional(d.purpose->purpose.name) : std::nullopt), pg::TextOrNull(d.purpose ? d.purpose->channel : std::nullopt),
+         pg::Bool(d.asks_segments), NameArray(d.asks_purposes)});
 }
 
 }  // namespace
@@ -167,6 +175,8 @@ Oid CreateDestination(const Request& request, Oid owner) {
     d.columns = request.columns ? GivenColumns(pg::Json(*request.columns), d.key) : DefaultColumns(d.key);
     d.owner = pg::RoleName(owner);
     const Columns columns = Analyse(d, owner);
+    d.asks_segments = columns.asks_segments;
+    d.asks_purposes = columns.asks_purposes;
     d.table = TableName(request.table_name, d.name, owner);
     d.destination_id = pg::Query("SELECT nextval('cdp.destination_id_seq')").Int8(0, 1);
 

@@ -370,14 +370,23 @@ END $$;
 COMMENT ON FUNCTION cdp.record_answers(text, bigint, jsonb) IS
     'Internal, for cdp-relay: what the destination answered, each key once.';
 
-CREATE FUNCTION cdp.record_wanted(destination text, generation bigint, wanted jsonb) RETURNS void
+CREATE FUNCTION cdp.record_wanted(destination text, generation bigint, wanted jsonb, only_waiting boolean DEFAULT false) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
     SET plan_cache_mode = force_generic_plan
     AS $$
 BEGIN
     PERFORM cdp.expect_generation(destination, generation);
+    IF only_waiting THEN
+        UPDATE cdp.delivery d SET wanted_lsn = w.lsn, wanted = w.hash
+        FROM (SELECT DISTINCT ON (x.key COLLATE "C") x.* FROM jsonb_to_recordset(wanted) AS x (key text, lsn pg_lsn, hash uuid)
+              ORDER BY x.key COLLATE "C", x.lsn DESC) w
+        WHERE d.destination = record_wanted.destination AND d.key = w.key AND d.status = 'pending' AND d.wanted_lsn < w.lsn;
+        RETURN;
+    END IF;
     INSERT INTO cdp.delivery AS d (destination, key, status, wanted_lsn, wanted)
     SELECT DISTINCT ON (w.key COLLATE "C") record_wanted.destination, w.key, 'pending', w.lsn, w.hash
     FROM jsonb_to_recordset(wanted) AS w (key text, lsn pg_lsn, hash uuid)
@@ -386,8 +395,8 @@ BEGIN
         SET status = 'pending', wanted_lsn = EXCLUDED.wanted_lsn, wanted = EXCLUDED.wanted, wanted_at = EXCLUDED.wanted_at
         WHERE d.wanted_lsn < EXCLUDED.wanted_lsn;
 END $$;
-COMMENT ON FUNCTION cdp.record_wanted(text, bigint, jsonb) IS
-    'Internal, for cdp-relay: changes that will be sent from the destination''s table, so that the write-ahead log need not be kept for them.';
+COMMENT ON FUNCTION cdp.record_wanted(text, bigint, jsonb, boolean) IS
+    'Internal, for cdp-relay: changes that will be sent from the destination''s table, so that the write-ahead log need not be kept for them; only_waiting: of keys that wait here already.';
 
 -- A row is sent as it is when it is taken. If it is not what was wanted then, it is another change: at a position that has
 -- all of the row's changes before it and those to come behind it, since nobody can be writing to a row that we have locked.
@@ -447,7 +456,7 @@ BEGIN
         ORDER BY k.n;
 END $$;
 COMMENT ON FUNCTION cdp.take_wanted(text, bigint, text, int, jsonb) IS
-    'Internal, for cdp-relay: what waits in cdp.delivery, by key, with the values of its row as texts (none: a removal). Those that somebody is writing to are not taken. busy: keys that are on their way already, whose position must stay.';
+    'Internal, for cdp-relay: what waits in cdp.delivery, by key, with the values of its row as texts (none: a removal). Those that somebody is writing to are not taken. busy: an object of the keys that are on their way already, whose position must stay.';
 
 -- Health --------------------------------------------------------------------------------------------------------------
 

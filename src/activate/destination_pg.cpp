@@ -49,21 +49,31 @@ void StandStill(const Definition& definition, const pg::Failure& failure) {
     });
 }
 
-/// Runs `work` so that a failure that lies in the destination does no harm. Whether it succeeded.
+/// Runs `work` so that a failure that lies in the destination does no harm. Returns it, if there was one.
 template <class F>
-bool Attempt(const Destination& destination, F&& work) {
-    pg::Failure failure;
+std::optional<pg::Failure> Attempt(F&& work) {
     try {
         pg::Subtransaction attempt;
         work();
         attempt.Commit();
-        return true;
+        return std::nullopt;
     } catch (const std::exception& error) {
-        failure = pg::Describe(error);
+        pg::Failure failure = pg::Describe(error);
         if (!pg::MayBlameDefinition(failure.sqlstate)) throw;
+        return failure;
     }
-    if (!destination.definition().stands_still) StandStill(destination.definition(), failure);
-    return false;
+}
+
+/// Runs work(leave_only). Who may not be in it any more leaves a destination that cannot be kept otherwise, too: consent
+/// depends on nobody's expressions.
+template <class F>
+void Keep(const Destination& destination, F&& work) {
+    if (!destination.definition().stands_still) {
+        const auto failure = Attempt([&] { work(false); });
+        if (!failure) return;
+        StandStill(destination.definition(), *failure);
+    }
+    Attempt([&] { work(true); });
 }
 
 /// A condition of SQL: whether anything may be sent of the person at all.
@@ -86,33 +96,32 @@ Oid ProfileTable() {
 }
 
 bool Definition::DependsOn(std::span<const std::string> segments) const {
-    return std::find(segments.begin(), segments.end(), segment) != segments.end() ||
-           std::any_of(columns.begin(), columns.end(), [](const auto& column) {
-               return column.second.find(kSpecialCalls[0]) != std::string::npos;
-           });
+    return asks_segments || std::find(segments.begin(), segments.end(), segment) != segments.end();
 }
 
 bool Definition::DependsOnConsent(std::string_view to) const {
-    return (purpose && purpose->purpose.name == to) || std::any_of(columns.begin(), columns.end(), [](const auto& column) {
-               return column.second.find(kSpecialCalls[1]) != std::string::npos;
-           });
+    return (purpose && purpose->purpose.name == to) || std::find(asks_purposes.begin(), asks_purposes.end(), to) != asks_purposes.end();
 }
 
 // The statements of one destination, in the order of their use. They hand rows on in tuplestores:
 // cdp_touched → cdp_wanted → (cdp_left) and cdp_row.
 struct Destination::Plans {
+    std::string key;  // as SQL
     Oid key_type;
-    std::vector<std::string> names;  // of the table's columns that are ours: the key first
-    std::vector<pg::Column> columns;
+    std::string whose, touched;  // the SELECT and the FROM of leavers and wanted
 
-    pg::Statement wanted{""};    // of each in cdp_touched: whether and under which key they are to be in the table
+    pg::Statement leavers{""};   // of each in cdp_touched: whether and under which key they may be in the table
     pg::Statement forget{""};    // who is not in it any more under the key they had: those keys are cdp_left
     pg::Statement remember{""};  // who is in it now
     pg::Statement leave{""};     // DELETE
-    pg::Statement values{""};    // the rows as they are to be: the only one that runs as the destination's owner
-    pg::Statement enter{""};     // INSERT and UPDATE
     pg::Statement people{""};    // who is or may be in the table, by profile_id, after $1
     pg::Statement orphans{""};   // DELETE of rows that are nobody's
+
+    // What is missing until PrepareValues.
+    std::vector<pg::Column> columns;  // of the table, those that are ours: the key first
+    pg::Statement wanted{""};         // as leavers, with what the columns ask of
+    pg::Statement values{""};         // the rows as they are to be: the only one that runs as the destination's owner
+    pg::Statement enter{""};          // INSERT and UPDATE
 };
 
 Destination::Destination(Definition definition) : definition_(std::move(definition)) {}
@@ -124,24 +133,8 @@ void Destination::Prepare() {
     const Definition& d = definition_;
     const bool by_profile = d.KeyedByProfile();
     auto plans = std::make_unique<Plans>();
-
-    // The columns have the types that the table gives them.
     plans->key_type = by_profile ? INT8OID : TEXTOID;
-    plans->names.push_back(d.key);
-    for (const auto& [name, expression] : d.columns) plans->names.push_back(name);
-    std::vector<std::string> type_names;
-    const auto attributes = pg::Query(
-        "SELECT a.attname::text, a.atttypid, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a"
-        " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped", {pg::Text(d.table)});
-    if (attributes.empty()) throw Error(sqlstate::undefined_table, "table " + d.table + " does not exist");
-    for (const auto& name : plans->names) {
-        uint64 i = 0;
-        while (i < attributes.size() && attributes.Text(i, 1) != name) ++i;
-        if (i == attributes.size())
-            throw Error(sqlstate::undefined_column, "table " + d.table + " has no column \"" + name + "\"");
-        plans->columns.push_back({name.c_str(), DatumGetObjectId(*attributes.Get(i, 2))});
-        type_names.push_back(attributes.Text(i, 3));
-    }
+    plans->key = pg::Identifier(d.key);
 
     std::string segment_id;
     if (d.segment) {
@@ -149,36 +142,7 @@ void Destination::Prepare() {
         if (found.empty()) throw Error(sqlstate::undefined_object, "segment \"" + *d.segment + "\" does not exist");
         segment_id = found.Text(0, 1);
     }
-
-    std::vector<std::string> quoted;
-    for (const auto& name : plans->names) quoted.push_back(pg::Identifier(name));
-    const std::string id = std::to_string(d.destination_id), key = quoted[0];
-    const std::vector<std::string> others(quoted.begin() + 1, quoted.end());
-
-    std::string values, consents;
-    bool asks_segments = false;
-    int asked = 0;
-    for (size_t i = 0; i < d.columns.size(); ++i) {
-        const auto& [name, text] = d.columns[i];
-        std::string expression = text;
-        if (text.find(kSpecialCalls[0]) != std::string::npos || text.find(kSpecialCalls[1]) != std::string::npos) {
-            const Oid owner = pg::Call([&] { return get_role_oid(d.owner.c_str(), false); });
-            const pg::Condition parsed(text, "column \"" + name + "\" of destination \"" + d.name + "\"", ProfileTable(),
-                                       "profile", owner, kSpecialCalls, {.kind = pg::Condition::Kind::kValue});
-            size_t call = 0;
-            expression = parsed.Rewritten([&](const pg::SpecialCall& special) -> std::string {
-                const size_t number = call++;
-                if (special.function == kSpecialCalls[0]) {
-                    asks_segments = true;
-                    return " cdp_wanted.segments ";
-                }
-                consents += (asked++ == 0 ? "" : ", ") + govern::CoversSql("t.profile_id", govern::ConsentAt(parsed, number, govern::Purposes::Load()));
-                return " cdp_wanted.consents[" + std::to_string(asked) + "] ";
-            });
-        }
-        // The line feed ends a comment at the end of the text.
-        values += (i == 0 ? "" : ", ") + ("CAST((" + expression + "\n) AS " + type_names[i + 1] + ") AS ") + others[i];
-    }
+    const std::string id = std::to_string(d.destination_id), &key = plans->key;
 
     // Whose row is to be there, if they have a key: worked out once a person, and no further than to the first no.
     std::string meant = "p.profile_id IS NOT NULL";
@@ -187,18 +151,14 @@ void Destination::Prepare() {
     const std::string people =
         "(SELECT t.profile_id, " + meant + " AS meant FROM cdp_touched t LEFT JOIN cdp.profile p ON p.profile_id = t.profile_id" +
         (d.segment ? " LEFT JOIN cdp.segment_member m ON m.profile_id = t.profile_id AND m.segment_id = " + segment_id : "") + " OFFSET 0)";
-    // Keys and segments are looked up of those only who are meant at all.
+    // Keys are looked up of those only who are meant at all.
     const std::string last_seen =
         " LEFT JOIN LATERAL (SELECT i.value FROM cdp.identifier i"
         " WHERE t.meant AND i.profile_id = t.profile_id AND i.type = " + pg::Literal(d.key) +
         " ORDER BY i.last_seen_at DESC, i.identifier_id DESC LIMIT 1) k ON true";
-    const std::string segments =
-        "CASE WHEN t.meant THEN ARRAY(SELECT s.name FROM cdp.segment_member a JOIN cdp.segment s USING (segment_id)"
-        " WHERE a.profile_id = t.profile_id ORDER BY s.name COLLATE \"C\") END";
-    plans->wanted = pg::Statement(
-        std::string("SELECT t.profile_id, t.meant") + (by_profile ? ", t.profile_id" : " AND k.value IS NOT NULL, k.value") + ", " +
-        (asks_segments ? segments : "NULL::text[]") + ", " +
-        (asked > 0 ? "CASE WHEN t.meant THEN ARRAY[" + consents + "] END" : "NULL::boolean[]") + " FROM " + people + " t" + (by_profile ? "" : last_seen));
+    plans->whose = std::string("SELECT t.profile_id, t.meant") + (by_profile ? ", t.profile_id" : " AND k.value IS NOT NULL, k.value");
+    plans->touched = " FROM " + people + " t" + (by_profile ? "" : last_seen);
+    plans->leavers = pg::Statement(plans->whose + ", NULL::text[], NULL::boolean[]" + plans->touched);
 
     plans->forget = pg::Statement(
         "DELETE FROM cdp.destination_member m USING cdp_wanted w"
@@ -215,22 +175,6 @@ void Destination::Prepare() {
                    : "DELETE FROM " + d.table + " t USING cdp_left l WHERE t." + key + " = l.key AND NOT EXISTS"
                      " (SELECT FROM cdp.destination_member n WHERE n.destination_id = " + id + " AND n.key = l.key)");
 
-    // The expressions stand in a query level of their own, whose only columns are the profile's.
-    plans->values = pg::Statement(
-        "SELECT cdp_wanted.key, cdp_values.* FROM cdp_wanted CROSS JOIN LATERAL (SELECT " + values +
-        " FROM cdp.profile AS profile WHERE profile.profile_id = cdp_wanted.profile_id) AS cdp_values"
-        " WHERE cdp_wanted.wanted");
-
-    // *<> compares images: it knows every type, runs no operator of a user's, and sees 1.0 become 1.00.
-    std::string update, set;
-    for (const auto& column : others) set += (set.empty() ? "" : ", ") + column + " = r." + column;
-    if (!others.empty())
-        update = " WHEN MATCHED AND ROW(" + List(others, "t.") + ")::record *<> ROW(" + List(others, "r.") +
-                 ")::record THEN UPDATE SET " + set;
-    plans->enter = pg::Statement(
-        "MERGE INTO " + d.table + " t USING cdp_row r ON t." + key + " = r." + key + update +
-        " WHEN NOT MATCHED THEN INSERT (" + List(quoted, "") + ") VALUES (" + List(quoted, "r.") + ")");
-
     const std::string next = std::string(" > $1 ORDER BY 1 LIMIT ") + kPeopleAtATime;
     plans->people = pg::Statement(
         (d.segment ? "(SELECT profile_id FROM cdp.segment_member WHERE segment_id = " + segment_id + " AND profile_id"
@@ -244,12 +188,83 @@ void Destination::Prepare() {
     plans_ = std::move(plans);
 }
 
-Changes Destination::Maintain(bool leave_only) {
+std::vector<std::string> Destination::FindColumns() {
+    std::vector<std::string> types;
+    plans_->columns.clear();
+    const auto attributes = pg::Query(
+        "SELECT a.attname::text, a.atttypid, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a"
+        " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped", {pg::Text(definition_.table)});
+    if (attributes.empty()) throw Error("42P01", "table " + definition_.table + " does not exist");
+    const auto find = [&](const std::string& name) {
+        uint64 i = 0;
+        while (i < attributes.size() && attributes.Text(i, 1) != name) ++i;
+        if (i == attributes.size())
+            throw Error(sqlstate::undefined_column, "table " + definition_.table + " has no column \"" + name + "\"");
+        plans_->columns.push_back({name.c_str(), DatumGetObjectId(*attributes.Get(i, 2))});
+        types.push_back(attributes.Text(i, 3));
+    };
+    find(definition_.key);
+    for (const auto& [name, expression] : definition_.columns) find(name);
+    return types;
+}
+
+void Destination::PrepareValues() {
     Prepare();
+    if (!plans_->wanted.sql().empty()) return;
+    const Definition& d = definition_;
+    const auto types = FindColumns();
+    std::vector<std::string> others;
+    std::string values, consents;
+    int asked = 0;
+    for (size_t i = 0; i < d.columns.size(); ++i) {
+        const auto& [name, text] = d.columns[i];
+        others.push_back(pg::Identifier(name));
+        std::string expression = text;
+        if (d.asks_segments || !d.asks_purposes.empty()) {
+            const Oid owner = pg::Call([&] { return get_role_oid(d.owner.c_str(), false); });
+            const pg::Condition parsed(text, "column \"" + name + "\" of destination \"" + d.name + "\"", ProfileTable(),
+                                       "profile", owner, kSpecialCalls, {.kind = pg::Condition::Kind::kValue});
+            size_t call = 0;
+            expression = parsed.Rewritten([&](const pg::SpecialCall& special) -> std::string {
+                const size_t number = call++;
+                if (special.function == kSpecialCalls[0]) return " cdp_wanted.segments ";
+                consents += (asked++ == 0 ? "" : ", ") + govern::CoversSql("t.profile_id", govern::ConsentAt(parsed, number, govern::Purposes::Load()));
+                return " cdp_wanted.consents[" + std::to_string(asked) + "] ";
+            });
+        }
+        // The line feed ends a comment at the end of the text.
+        values += (i == 0 ? "" : ", ") + ("CAST((" + expression + "\n) AS " + types[i + 1] + ") AS ") + others.back();
+    }
+    // The expressions stand in a query level of their own, whose only columns are the profile's.
+    plans_->values = pg::Statement(
+        "SELECT cdp_wanted.key, cdp_values.* FROM cdp_wanted CROSS JOIN LATERAL (SELECT " + values +
+        " FROM cdp.profile AS profile WHERE profile.profile_id = cdp_wanted.profile_id) AS cdp_values"
+        " WHERE cdp_wanted.wanted");
+
+    // *<> compares images: it knows every type, runs no operator of a user's, and sees 1.0 become 1.00.
+    const std::string &key = plans_->key, before = others.empty() ? "" : ", ";
+    std::string update, set;
+    for (const auto& column : others) set += (set.empty() ? "" : ", ") + column + " = r." + column;
+    if (!others.empty())
+        update = " WHEN MATCHED AND ROW(" + List(others, "t.") + ")::record *<> ROW(" + List(others, "r.") +
+                 ")::record THEN UPDATE SET " + set;
+    plans_->enter = pg::Statement(
+        "MERGE INTO " + d.table + " t USING cdp_row r ON t." + key + " = r." + key + update +
+        " WHEN NOT MATCHED THEN INSERT (" + key + before + List(others, "") + ") VALUES (r." + key + before + List(others, "r.") + ")");
+
+    const std::string segments =
+        "CASE WHEN t.meant THEN ARRAY(SELECT s.name FROM cdp.segment_member a JOIN cdp.segment s USING (segment_id)"
+        " WHERE a.profile_id = t.profile_id ORDER BY s.name COLLATE \"C\") END";
+    plans_->wanted = pg::Statement(plans_->whose + ", " + (d.asks_segments ? segments : "NULL::text[]") + ", " +
+                                   (asked > 0 ? "CASE WHEN t.meant THEN ARRAY[" + consents + "] END" : "NULL::boolean[]") + plans_->touched);
+}
+
+Changes Destination::Maintain(bool leave_only) {
+    if (leave_only) Prepare(); else PrepareValues();
     Changes changes;
     pg::StagedRows wanted("cdp_wanted", {{"profile_id", INT8OID}, {"wanted", BOOLOID}, {"key", plans_->key_type},
                                          {"segments", TEXTARRAYOID}, {"consents", BOOLARRAYOID}});
-    wanted.Take(plans_->wanted);
+    wanted.Take(leave_only ? plans_->leavers : plans_->wanted);
     if (definition_.KeyedByProfile()) {
         changes.rows += plans_->leave.Execute();
     } else {
@@ -276,7 +291,7 @@ Changes Destination::Maintain(bool leave_only) {
     return changes;
 }
 
-Changes Destination::Refill() {
+Changes Destination::Refill(bool leave_only) {
     Prepare();
     Changes changes;
     {
@@ -287,7 +302,7 @@ Changes Destination::Refill() {
             pg::StagedRows touched("cdp_touched", {{"profile_id", INT8OID}});
             for (uint64 i = 0; i < people.size(); ++i) touched.Add({Int64GetDatum(people.Int8(i, 1))});
             after = people.Int8(people.size() - 1, 1);
-            const Changes more = Maintain(false);
+            const Changes more = Maintain(leave_only);
             changes.rows += more.rows;
             changes.members += more.members;
         }
@@ -316,12 +331,14 @@ Destinations Destinations::Load() {
     Destinations loaded;
     const auto rows = pg::Query(
         "SELECT destination_id, d.name, segment, key, columns, table_name, owner::text, problem IS NOT NULL, purpose,"
-        " p.mode = 'opt_out', channel FROM cdp.destination d LEFT JOIN cdp.purpose p ON p.name = d.purpose ORDER BY destination_id");
+        " p.mode = 'opt_out', channel, asks_segments, asks_purposes FROM cdp.destination d LEFT JOIN cdp.purpose p ON p.name = d.purpose ORDER BY destination_id");
     for (uint64 i = 0; i < rows.size(); ++i) {
         Definition d{rows.Int8(i, 1), rows.Text(i, 2), rows.OptionalText(i, 3), rows.Text(i, 4), {}, rows.Text(i, 6),
                      rows.Text(i, 7), rows.Bool(i, 8), {}};
         // Of a purpose that is not there (any more) nobody's consent is known.
         if (rows.Get(i, 9)) d.purpose = govern::ConsentQuestion{{rows.Text(i, 9), rows.Bool(i, 10)}, rows.OptionalText(i, 11)};
+        d.asks_segments = rows.Bool(i, 12);
+        d.asks_purposes = pg::TextArray(*rows.Get(i, 13));
         pg::Json(pg::Unpacked(*rows.Get(i, 5))).ForEach([&](std::string_view name, const pg::Json& expression) {
             d.columns.emplace_back(name, expression.ToText());
         });
@@ -333,19 +350,17 @@ Destinations Destinations::Load() {
 void Destinations::Apply() {
     const pg::Probes probes;
     for (Destination& destination : destinations_)
-        Attempt(destination, [&] { destination.Maintain(destination.definition().stands_still); });
+        Keep(destination, [&](bool leave_only) { destination.Maintain(leave_only); });
 }
 
 void Destinations::Refill(std::span<const std::string> segments, bool all) {
     for (Destination& destination : destinations_)
-        if ((all || destination.definition().DependsOn(segments)) && !destination.definition().stands_still)
-            Attempt(destination, [&] { destination.Refill(); });
+        if (all || destination.definition().DependsOn(segments)) Keep(destination, [&](bool leave_only) { destination.Refill(leave_only); });
 }
 
 void Destinations::RefillOf(std::string_view purpose) {
     for (Destination& destination : destinations_)
-        if (destination.definition().DependsOnConsent(purpose) && !destination.definition().stands_still)
-            Attempt(destination, [&] { destination.Refill(); });
+        if (destination.definition().DependsOnConsent(purpose)) Keep(destination, [&](bool leave_only) { destination.Refill(leave_only); });
 }
 
 std::vector<Destinations::Difference> Destinations::Compare(bool repair) {

@@ -22,6 +22,8 @@ struct Definition {
     std::string owner;
     bool stands_still = false;                                  // has a problem
     std::optional<govern::ConsentQuestion> purpose;             // only who consents to it
+    bool asks_segments = false;                                 // its columns call segment_names()
+    std::vector<std::string> asks_purposes;                     // and ask consent for these
 
     bool KeyedByProfile() const { return key == "profile_id"; }
     /// Whether a change of the members of one of these segments may change it.
@@ -48,14 +50,16 @@ public:
     /// Puts the rows of the people in the staged rows cdp_touched right. `leave_only`: takes out who is to leave,
     /// and does nothing else.
     Changes Maintain(bool leave_only);
-    /// Puts all rows right, whosever they are.
-    Changes Refill();
+    /// The same of all rows, whosever they are.
+    Changes Refill(bool leave_only = false);
     /// How many people would be in it but for consent or a suppression.
     int64 CountKeptOut() const;
 
 private:
     struct Plans;
-    void Prepare();
+    void Prepare();        // who is in it
+    void PrepareValues();  // and with what
+    std::vector<std::string> FindColumns();
 
     Definition definition_;
     std::unique_ptr<Plans> plans_;
@@ -75,7 +79,7 @@ public:
     /// whose profile, identifiers or memberships changed, who is new or was merged away. After all of these are
     /// written. A value that does not fit throws. A destination that cannot be kept at all (its table is gone, its
     /// owner may not read a column any more) stops nobody else: it stands still, with a WARNING, and
-    /// cdp.destination.problem says why.
+    /// cdp.destination.problem says why; only who has to leave it does.
     void Apply();
 
     /// The same for everybody, in the destinations that depend on one of these segments. For what changes a

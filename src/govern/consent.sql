@@ -25,7 +25,7 @@ CREATE TABLE cdp.consent_record (
     event_id    bigint,
     actor       text
 );
-CREATE INDEX consent_record_value_type ON cdp.consent_record (value, type);
+CREATE INDEX consent_record_type_value ON cdp.consent_record (type, value);
 COMMENT ON TABLE cdp.consent_record IS
     'The ledger of every statement about consent, append-only: who has the identifier said yes or no to the purpose. What holds now is in cdp.consent.';
 COMMENT ON COLUMN cdp.consent_record.channel IS 'The channel that it was said of; NULL: all channels.';
@@ -63,7 +63,7 @@ CREATE TABLE cdp.suppression (
     reason        text,
     suppressed_at timestamptz NOT NULL DEFAULT now(),
     actor         text NOT NULL,
-    PRIMARY KEY (value, type)
+    PRIMARY KEY (type, value)
 );
 COMMENT ON TABLE cdp.suppression IS
     'Identifiers that nothing is sent to, whatever their people consent to: whoever has one is out of every destination.';

@@ -86,8 +86,7 @@ DECLARE
 BEGIN
     PERFORM cdp.lock_pipeline();
     SELECT d.name INTO user_of FROM cdp.destination d
-    WHERE d.purpose = drop_purpose.name
-       OR EXISTS (SELECT FROM jsonb_each_text(d.columns) c WHERE c.value ~* 'consented' AND strpos(c.value, quote_literal(drop_purpose.name)) > 0)
+    WHERE d.purpose = drop_purpose.name OR drop_purpose.name = ANY (d.asks_purposes)
     ORDER BY d.name LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'purpose "%" is in use', name

@@ -190,17 +190,26 @@ std::vector<int64> BatchConsents::Write(identity::BatchIdentifiers& identifiers,
         "SELECT DISTINCT n.profile_id FROM cdp_batch_new n"
         " WHERE EXISTS (SELECT FROM cdp.consent_record r WHERE r.value = n.value AND r.type = n.type)"
         " OR EXISTS (SELECT FROM cdp.suppression s WHERE s.value = n.value AND s.type = n.type)");
+    // Of most new identifiers, cookies, nobody ever says anything: they are not even looked up.
+    static pg::Statement types(
+        "SELECT t.name FROM cdp.identifier_type t WHERE EXISTS (SELECT FROM cdp.consent_record r WHERE r.type = t.name)"
+        " OR EXISTS (SELECT FROM cdp.suppression s WHERE s.type = t.name)");
     std::vector<int64> people;
     if (ConsentsInUse()) {
+        const pg::Probes probes;
         if (any_gone) MergeConsents();
+        std::vector<std::string> spoken_of;
+        const auto rows = types.Query();
+        for (uint64 i = 0; i < rows.size(); ++i) spoken_of.push_back(rows.Text(i, 1));
         // Contact points that nobody had when something was said of them.
         pg::StagedRows fresh("cdp_batch_new", {{"profile_id", INT8OID}, {"type", TEXTOID}, {"value", TEXTOID}});
         for (const int place : identifiers.by_value()) {
             const auto& entry = identifiers.entries()[static_cast<size_t>(place)];
-            if (entry.is_new) fresh.Add({Int64GetDatum(profile_of(place)), pg::TextDatum(identifiers.rules().types()[entry.type].name), pg::TextDatum(entry.value)});
+            const auto& type = identifiers.rules().types()[entry.type].name;
+            if (entry.is_new && std::find(spoken_of.begin(), spoken_of.end(), type) != spoken_of.end())
+                fresh.Add({Int64GetDatum(profile_of(place)), pg::TextDatum(type), pg::TextDatum(entry.value)});
         }
         if (fresh.size() > 0) {
-            const pg::Probes probes;
             const auto found = find.Query();
             for (uint64 i = 0; i < found.size(); ++i) people.push_back(found.Int8(i, 1));
         }

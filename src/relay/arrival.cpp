@@ -64,6 +64,14 @@ Parcel Arrival::ToParcel(const std::string& destination, const std::string& key_
     return parcel;
 }
 
+Parcel Arrival::ToNote() const {
+    Parcel note;
+    note.change.key = key;
+    note.change.lsn = lsn;
+    if (kind != Change::Kind::kDelete && !Incomplete()) note.hash = RowHash(row);
+    return note;
+}
+
 void Arrivals::Know(pgoutput::Relation relation) {
     if (relations_.size() >= kMostRelations) relations_.clear();
     const uint32_t id = relation.id;

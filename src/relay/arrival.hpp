@@ -20,6 +20,8 @@ struct Arrival {
     bool Incomplete() const;
     /// Takes these values from `now`, another version of the row. False if it does not have them.
     bool Complete(std::span<const pgoutput::Column> columns, const pgoutput::Tuple& now);
+    /// Which change it is, and not what is sent: as cdp.delivery notes it.
+    Parcel ToNote() const;
     Parcel ToParcel(const std::string& destination, const std::string& key_column) const;
 };
 

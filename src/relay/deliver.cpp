@@ -170,6 +170,8 @@ int Deliver(const Configuration& configuration, const Environment& environment) 
     std::signal(SIGPIPE, SIG_IGN);
     Relay relay(configuration, environment);
     relay.Run();
+    // A thread that still waits for the database must not outlive what the libraries take down at the end.
+    if (Worker::AnyPrepares()) _exit(0);
     return 0;
 }
 

@@ -200,22 +200,30 @@ void Store::RecordAnswers(const Target& target, const std::vector<Settled>& sett
     });
 }
 
-void Store::RecordWanted(const Target& target, const std::vector<Parcel>& parcels) {
+void Store::RecordWanted(const Target& target, const std::vector<Parcel>& parcels, bool only_waiting) {
     json wanted = json::array();
     for (const Parcel& parcel : parcels) {
         wanted.push_back({{"key", parcel.change.key}, {"lsn", LsnText(parcel.change.lsn)}});
         if (!parcel.hash.empty()) wanted.back()["hash"] = parcel.hash;
     }
     Run([&](pqxx::work& t) {
-        t.exec_params("SELECT cdp.record_wanted($1, $2, $3)", target.destination, target.generation, Dump(wanted));
+        t.exec_params("SELECT cdp.record_wanted($1, $2, $3, $4)", target.destination, target.generation, Dump(wanted), only_waiting);
+    });
+}
+
+bool Store::AnyWaits(const Target& target) {
+    return Run([&](pqxx::work& t) {
+        return t.exec_params1("SELECT EXISTS (SELECT FROM cdp.delivery WHERE destination = $1 AND status = 'pending')", target.destination)[0].as<bool>();
     });
 }
 
 std::vector<Wanted> Store::Waiting(const Target& target, const std::string& after, size_t limit, const std::vector<std::string>& busy) {
     return Run([&](pqxx::work& t) {
         std::vector<Wanted> waiting;
+        json keys = json::object();  // which is searched for each row; an array would be read through
+        for (const std::string& key : busy) keys[key] = nullptr;
         const auto rows = t.exec_params("SELECT key, lsn, held, taken, fields FROM cdp.take_wanted($1, $2, $3, $4, $5)", target.destination,
-                                        target.generation, after, static_cast<int>(limit), Dump(json(busy)));
+                                        target.generation, after, static_cast<int>(limit), Dump(keys));
         for (const auto& row : rows) {
             Wanted one{row[0].c_str(), ParseLsn(row[1].c_str()), row[2].as<bool>(), row[3].as<bool>(), {}};
             if (!row[4].is_null()) {

@@ -65,7 +65,10 @@ public:
     std::map<std::string, uint64_t> Positions(const Target& target, const std::vector<std::string>& keys);
 
     void RecordAnswers(const Target& target, const std::vector<Settled>& settled);
-    void RecordWanted(const Target& target, const std::vector<Parcel>& parcels);
+    /// Changes that will be sent from the table; `only_waiting`: of keys that wait in cdp.delivery already.
+    void RecordWanted(const Target& target, const std::vector<Parcel>& parcels, bool only_waiting = false);
+    /// Whether anything waits there.
+    bool AnyWaits(const Target& target);
     /// The next of what waits in cdp.delivery, after this key. The position of `busy` keys, whose changes are on their way, stays.
     std::vector<Wanted> Waiting(const Target& target, const std::string& after, size_t limit, const std::vector<std::string>& busy);
     /// The row as it is now, if it is there.

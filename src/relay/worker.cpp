@@ -1,6 +1,7 @@
 // relay/worker.cpp: see worker.hpp. One destination's life, top to bottom.
 #include "relay/worker.hpp"
 
+#include <atomic>
 #include <thread>
 
 #include "pg/error.hpp"
@@ -18,14 +19,6 @@ constexpr size_t kWindowBytes = 64 << 20;      // or so many bytes
 constexpr size_t kAtATime = 2'000;             // frames, rows and answers between two looks at everything else
 constexpr std::chrono::milliseconds kConfirmEvery = 200ms, kHeartbeat = 5s, kPurgeEvery = 60s, kNoteEvery = 5s, kStorePause = 200ms;
 
-double Number(const nlohmann::json& options, const char* name, double otherwise, double least) {
-    const auto found = options.find(name);
-    if (found == options.end() || found->is_null()) return otherwise;
-    if (!found->is_number() || found->get<double>() < least)
-        throw Error(sqlstate::invalid_parameter_value, std::string("option \"") + name + "\" is no number of at least " + std::to_string(least));
-    return found->get<double>();
-}
-
 Connector ConnectorOf(const Target& target, const DeliveryOptions& options, const Environment& secrets) {
     if (!target.connector.is_object())
         throw Error(sqlstate::undefined_object, "the connector of destination \"" + target.destination + "\" does not exist any more");
@@ -42,16 +35,8 @@ Connector ConnectorOf(const Target& target, const DeliveryOptions& options, cons
 
 }  // namespace
 
-DeliveryOptions DeliveryOptions::Read(const nlohmann::json& options) {
-    DeliveryOptions read;
-    read.in_flight = static_cast<size_t>(std::min(100.0, Number(options, "in_flight", 4, 1)));
-    read.timeout = Number(options, "timeout", read.timeout, 0.001);
-    read.rate_limit = Number(options, "rate_limit", 0, 0);
-    read.max_lag = Number(options, "max_lag", read.max_lag, 0);
-    read.others = options;
-    for (const char* ours : {"in_flight", "timeout", "max_lag"}) read.others.erase(ours);
-    return read;
-}
+/// How many threads prepare something.
+std::atomic<int> preparing = 0;
 
 /// What may take its time, in a thread of its own: the slot, and what is wanted from before it.
 struct Worker::Preparation {
@@ -108,7 +93,9 @@ void Worker::Refresh(const Target& target, uint64_t end_of_log) {
 
 void Worker::Prepare() {
     auto preparation = std::make_shared<Preparation>();
+    ++preparing;
     std::thread([preparation, target = target_, dsn = configuration_.dsn] {
+        const std::unique_ptr<std::atomic<int>, void (*)(std::atomic<int>*)> until_the_end(&preparing, [](auto* count) { --*count; });
         try {
             Store store(dsn);
             store.Patiently();
@@ -210,6 +197,8 @@ void Worker::Work(Store& store, Monotonic::time_point now) {
     }
 }
 
+bool Worker::AnyPrepares() { return preparing > 0; }
+
 bool Worker::stopped() const {
     return stopping_ && (stream_ == nullptr || (stream_->shipments.empty() && stream_->unstored.empty()));
 }
@@ -281,13 +270,7 @@ void Worker::Admit(Store& store) {
     const auto positions = keys.empty() ? std::map<std::string, uint64_t>{} : store.Positions(target_, keys);
     if (s.spilling) {
         std::vector<Parcel> spilled;
-        for (const Arrival& arrival : s.arrived) {
-            Parcel parcel;
-            parcel.change.key = arrival.key;
-            parcel.change.lsn = arrival.lsn;
-            if (arrival.kind != Change::Kind::kDelete && !arrival.Incomplete()) parcel.hash = RowHash(arrival.row);
-            spilled.push_back(std::move(parcel));
-        }
+        for (const Arrival& arrival : s.arrived) spilled.push_back(arrival.ToNote());
         store.RecordWanted(target_, spilled);
         metrics_.spilled += spilled.size();
         s.waiting = true;
@@ -303,6 +286,13 @@ void Worker::Admit(Store& store) {
         const auto now = store.Current(target_, arrival.key);
         // A row that is gone by now has its DELETE on the way.
         settled.back() = !now || !arrival.Complete(target_.types, *now);
+    }
+    // What also waits in cdp.delivery would be taken from there after a crash: under the position that it is sent with now.
+    if (store.AnyWaits(target_)) {
+        std::vector<Parcel> notes;
+        for (size_t i = 0; i < settled.size(); ++i)
+            if (!settled[i]) notes.push_back(s.arrived[i].ToNote());
+        if (!notes.empty()) store.RecordWanted(target_, notes, true);
     }
     for (size_t i = 0; i < settled.size(); ++i) {
         if (settled[i])

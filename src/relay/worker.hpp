@@ -10,6 +10,7 @@
 
 #include "relay/configuration.hpp"
 #include "relay/courier.hpp"
+#include "relay/delivery_options.hpp"
 #include "relay/http_client.hpp"
 #include "relay/replication.hpp"
 #include "relay/store.hpp"
@@ -25,17 +26,6 @@ struct Metrics {
     double last_delivery = 0;  // Unix time
     bool up = false, spilling = false;
     std::string last_error;
-};
-
-/// The relay's own options of cdp.set_delivery; the others are the connector's.
-struct DeliveryOptions {
-    size_t in_flight = 4;
-    double timeout = 30;      // of a request, in seconds
-    double rate_limit = 0;    // requests a second; 0: the connector's
-    double max_lag = 1024;    // MB of write-ahead log that may wait for the destination
-    nlohmann::json others = nlohmann::json::object();
-    /// Throws Error(invalid_parameter_value).
-    static DeliveryOptions Read(const nlohmann::json& options);
 };
 
 /// Not thread-safe; nothing waits for the destination, and for the database only as long as a statement takes.
@@ -61,6 +51,8 @@ public:
     void Stop() { stopping_ = true; }
     /// Whether everything that was answered is stored, and nothing is in flight.
     bool stopped() const;
+    /// Whether a thread of any worker, there still or not, waits for the database: nobody waits for that.
+    static bool AnyPrepares();
 
     Metrics metrics() const;
 

@@ -34,7 +34,7 @@ $node->command_ok(['pg_restore', '--exit-on-error', '-d', 'restored', $file], 'a
 for my $query (
 	'SELECT * FROM cdp_out.crm ORDER BY email',
 	'SELECT * FROM public."All of them" ORDER BY profile_id',
-	'SELECT name, segment, key, columns, table_name, owner, reads, problem FROM cdp.destination ORDER BY name',
+	'SELECT name, segment, key, columns, table_name, owner, reads, problem, asks_segments, asks_purposes FROM cdp.destination ORDER BY name',
 	'SELECT m.key, d.name FROM cdp.destination_member m JOIN cdp.destination d USING (destination_id) ORDER BY 1, 2',
 	'SELECT pubname, schemaname, tablename FROM pg_publication_tables ORDER BY 1',
 	q{SELECT indexname FROM pg_indexes WHERE schemaname = 'cdp_out' ORDER BY 1},

@@ -191,6 +191,21 @@ ok(arrived('without its slot'), 'a slot that is gone is made again, and what it 
 is(scalar(@{ received($receiver) }), $before + 11, 'and nothing else is sent');
 is(disorder(received($receiver), 'orders'), '', 'in order');
 
+# What could not be taken, since somebody was writing to it, then comes in the log: a crash does not give it another id.
+settled();
+my $writer = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c',
+	q{BEGIN; UPDATE cdp_out.hook SET orders = orders + 1 WHERE user_id = 'u20'; SELECT pg_sleep(3); COMMIT}], '>', \my $written);
+wait_until('the row is locked', 20, sub { sql(q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'}) eq '1' });
+sql(q{UPDATE cdp.delivery SET status = 'pending', wanted = md5('before')::uuid WHERE destination = 'hook' AND key = 'u20'});
+behave($receiver, { secret => $secret, drop => 1 });
+$writer->finish;
+ok(arrived('what was written'), 'it is sent');
+stop_relay($relay, 'KILL');
+behave($receiver, { secret => $secret });
+$relay = start_relay($node, %how);
+ok(settled(), 'and again after a crash');
+is(disorder(received($receiver), 'orders'), '', 'under the same id');
+
 # Taking it away again
 sql(q{SELECT cdp.remove_delivery('hook')});
 ok(wait_until('the slot is gone', 20, sub { sql(q{SELECT count(*) FROM pg_replication_slots}) eq '1' }), 'remove_delivery takes the slot along');
