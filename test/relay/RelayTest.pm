@@ -62,7 +62,7 @@ sub start_relay
 {
 	my ($node, %how) = @_;
 	my $log = $how{log} // PostgreSQL::Test::Utils::tempdir() . '/relay.log';
-	my $program = $ENV{CDP_RELAY} // $node->config_data('--bindir') . '/cdp-relay';  # one built with the sanitizers
+	my $program = $ENV{CDP_RELAY} || $node->config_data('--bindir') . '/cdp-relay';  # one built with the sanitizers
 	local %ENV = (LSAN_OPTIONS => "suppressions=$here/leaks.supp:print_suppressions=0", %ENV, CDP_LONGEST_PAUSE => 1, %{ $how{env} // {} });
 	my $run = IPC::Run::start([ $program, 'deliver', '--dsn', $node->connstr($how{database} // 'postgres'), @{ $how{arguments} // [] } ],
 		'<', \undef, '>>', $log, '2>&1');
