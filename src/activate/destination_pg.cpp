@@ -194,7 +194,7 @@ std::vector<std::string> Destination::FindColumns() {
     const auto attributes = pg::Query(
         "SELECT a.attname::text, a.atttypid, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a"
         " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped", {pg::Text(definition_.table)});
-    if (attributes.empty()) throw Error("42P01", "table " + definition_.table + " does not exist");
+    if (attributes.empty()) throw Error(sqlstate::undefined_table, "table " + definition_.table + " does not exist");
     const auto find = [&](const std::string& name) {
         uint64 i = 0;
         while (i < attributes.size() && attributes.Text(i, 1) != name) ++i;

@@ -164,7 +164,7 @@ void Send(const TriggerData* call, F&& take) {
 const TriggerData* CalledAsTrigger(FunctionCallInfo fcinfo, const char* function, bool for_row) {
     const auto* call = CALLED_AS_TRIGGER(fcinfo) ? reinterpret_cast<const TriggerData*>(fcinfo->context) : nullptr;
     if (call == nullptr || !TRIGGER_FIRED_AFTER(call->tg_event) || static_cast<bool>(TRIGGER_FIRED_FOR_ROW(call->tg_event)) != for_row || call->tg_trigger->tgnargs != 1)
-        throw Error("39P01", std::string(function) + " was called in a way that live segments do not arrange").Hint("Make a live segment with cdp.create_segment.");
+        throw Error(sqlstate::trigger_protocol_violated, std::string(function) + " was called in a way that live segments do not arrange").Hint("Make a live segment with cdp.create_segment.");
     return call;
 }
 
