@@ -31,6 +31,8 @@ char32_t TakeCharacter(std::string_view& text) {
         valid = (next & 0xC0) == 0x80;
         character = character << 6 | (next & 0x3Fu);
     }
+    // Spelt longer than need be, or beyond Unicode: no character either.
+    valid = valid && character < kInvalid && character >= (length == 4 ? 0x10000u : length == 3 ? 0x800u : 0x80u);
     text.remove_prefix(valid ? length : 1);
     return valid ? character : kInvalid + first;
 }

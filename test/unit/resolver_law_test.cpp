@@ -173,7 +173,7 @@ void MergeByHand(const World& world, const Step& step, Database* database) {
         const int64_t fresh = database->next_separation++;
         for (const Name& name : both) {
             auto& marks = database->marks[name];
-            if (std::erase_if(marks, [&](const Mark& mark) { return mark.separation == separation; }) > 0) marks.insert({separation, fresh});
+            if (std::erase_if(marks, [old = separation](const Mark& mark) { return mark.separation == old; }) > 0) marks.insert({separation, fresh});
         }
     }
     const ProfileId gone = std::max(a, b), survivor = std::min(a, b);
