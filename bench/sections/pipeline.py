@@ -12,8 +12,14 @@ def run(bench):
     messages, people = bench.scaled(1_000_000), bench.scaled(200_000)
     files = bench.workload.traffic(messages, people)
 
-    rate, bench.rates["copy"] = _rates(bench, messages, files)
-    bench.rates["cdp"] = rate
+    def fill(name):
+        database = bench.cdp_database(name)
+        bench.cluster.psql(database, HERE / "check.sql")
+        bench.cluster.copy_in(database, f"cdp.inbox ({INBOX_COLUMNS})", files)
+
+    rate, bench.rates["copy"] = in_turns(bench, messages, fill, "cdp_pipeline")
+    baseline.check(bench.cluster, "cdp_pipeline", "cdp")
+    expect_no_rejections(bench.cluster, "cdp_pipeline")
     bench.report.note(f"cdp.process() over a full inbox: {rate:,.0f} messages/s; in turns with it N: {bench.rates['copy']:,.0f} rows/s")
     for name, what, budget in [("copy", "pipeline against plain COPY (N)", 0.5),
                                ("set", "pipeline against set-based SQL", 5),
@@ -28,29 +34,21 @@ def run(bench):
                       f"{end_to_end:,.0f} messages/s, {end_to_end / bench.rates['copy']:.2f} N")
 
 
-def _rates(bench, messages, files):
-    """Of cdp and of N, batch by batch in turns: what the machine's speed does meanwhile, it does to both."""
+def in_turns(bench, messages, fill, name):
+    """Returns the rates of cdp and of N, taken batch by batch in turns: what the machine's speed does meanwhile, it does to both.
+
+    fill(name) makes a database of that name with the messages in its inbox. The one that is measured is left."""
     cluster = bench.cluster
     cluster.preload("")
-    _fill(bench, "cdp_first", files)
+    fill("cdp_first")
     drain(cluster, "cdp_first", messages)
     with baseline.PlainCopy(bench, "cdp_first", TURNS) as plain:
         cluster.psql("postgres", "DROP DATABASE cdp_first")
-        database = _fill(bench, "cdp_pipeline", files)
+        fill(name)
+        cluster.psql(name, "CHECKPOINT")
         copied = []
-        seconds = drain(cluster, database, messages, messages // TURNS, lambda: copied.append(plain.step()))
-        copy = plain.rows / sum(copied)
-    baseline.check(cluster, database, "cdp")
-    expect_no_rejections(cluster, database)
-    return messages / seconds, copy
-
-
-def _fill(bench, name, files):
-    database = bench.cdp_database(name)
-    bench.cluster.psql(database, HERE / "check.sql")
-    bench.cluster.copy_in(database, f"cdp.inbox ({INBOX_COLUMNS})", files)
-    bench.cluster.psql(database, "CHECKPOINT")
-    return database
+        seconds = drain(cluster, name, messages, messages // TURNS, lambda: copied.append(plain.step()))
+        return messages / seconds, plain.rows / sum(copied)
 
 
 def _end_to_end(bench, files):

@@ -72,8 +72,8 @@ void EnsurePartitions(std::span<const int64> times) {
 
 int64 TakeIds(const char* sequence, int64 count) {
     // The first id is one past the last taken; setval moves past all of ours.
-    const auto rows = pg::Query(std::string("SELECT setval('") + sequence + "', nextval('" + sequence + "') + $1)", {pg::Int8(count - 1)});
-    return rows.Int8(0, 1) - count + 1;
+    static pg::Statement take("SELECT setval($1::regclass, nextval($1::regclass) + $2)", {TEXTOID, INT8OID});
+    return take.Query({pg::Text(sequence), pg::Int8(count - 1)}).Int8(0, 1) - count + 1;
 }
 
 Events::Events(InboxBatch& inbox, size_t count)
