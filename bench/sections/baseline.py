@@ -61,7 +61,6 @@ class PlainCopy:
             bench.cluster.psql(database, f"COPY (SELECT {EVENT_COLUMNS} FROM cdp.event WHERE event_id >= {first} AND event_id < {end}"
                                          f" ORDER BY event_id) TO '{self._files[-1]}'")
         self._session = None
-        self.again()
 
     def again(self):
         """Begins with an empty table."""

@@ -28,8 +28,7 @@ def _pipeline(bench):
     files = bench.workload.traffic(messages, people)
 
     def fill(name):
-        database = _database(bench, name)
-        cluster.copy_in(database, f"cdp.inbox ({INBOX_COLUMNS})", files)
+        cluster.copy_in(_database(bench, name), f"cdp.inbox ({INBOX_COLUMNS})", files)
 
     rate, copy = in_turns(bench, messages, fill, "cdp_clock")
     if wrong := cluster.psql("cdp_clock", "SELECT table_name, differing FROM cdp.rebuild() WHERE differing IS DISTINCT FROM 0"):

@@ -45,6 +45,7 @@ def in_turns(bench, messages, fill, name):
     with baseline.PlainCopy(bench, "cdp_first", TURNS) as plain:
         cluster.psql("postgres", "DROP DATABASE cdp_first")
         fill(name)
+        plain.again()
         cluster.psql(name, "CHECKPOINT")
         copied = []
         seconds = drain(cluster, name, messages, messages // TURNS, lambda: copied.append(plain.step()))

@@ -83,7 +83,6 @@ Scope* scope_at(Scope* scope, int level) {
 
 struct TableOf {
     int level;
-    int depth;  // of queries beneath the expression
     Term* term;
 };
 
@@ -107,7 +106,7 @@ Term term_of(Node* node, Scope* scope) {
     while (IsA(node, RelabelType)) node = reinterpret_cast<Node*>(reinterpret_cast<RelabelType*>(node)->arg);
     if (!IsA(node, Var)) {
         Term term{-1, 0, 0, node};
-        TableOf of{scope->level, 0, &term};
+        TableOf of{scope->level, &term};
         if (contain_subplans(node))
             term.level = -2;
         else

@@ -19,6 +19,8 @@ constexpr size_t kWindowBytes = 64 << 20;      // or so many bytes
 constexpr size_t kAtATime = 2'000;             // frames, rows and answers between two looks at everything else
 constexpr std::chrono::milliseconds kConfirmEvery = 200ms, kHeartbeat = 5s, kPurgeEvery = 60s, kNoteEvery = 5s, kStorePause = 200ms;
 
+std::atomic<int> preparing = 0;  // threads
+
 Connector ConnectorOf(const Target& target, const DeliveryOptions& options, const Environment& secrets) {
     if (!target.connector.is_object())
         throw Error(sqlstate::undefined_object, "the connector of destination \"" + target.destination + "\" does not exist any more");
@@ -34,9 +36,6 @@ Connector ConnectorOf(const Target& target, const DeliveryOptions& options, cons
 }
 
 }  // namespace
-
-/// How many threads prepare something.
-std::atomic<int> preparing = 0;
 
 /// What may take its time, in a thread of its own: the slot, and what is wanted from before it.
 struct Worker::Preparation {
