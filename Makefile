@@ -8,13 +8,14 @@ SOURCES := $(sort $(wildcard src/pg/*.cpp src/collect/*.cpp src/identity/*.cpp s
 OBJS = $(SOURCES:.cpp=.o)
 
 PG_CXXFLAGS = -std=c++20 -Wall -Wextra -Wno-register -Wno-unused-parameter -Wno-sign-compare \
-              -Wno-missing-field-initializers -MMD -MP
-PG_CPPFLAGS = -I$(srcdir)/src
+              -Wno-missing-field-initializers -MMD -MP -include libraries.hpp
+PG_CPPFLAGS = -Ibuild/precompiled -I$(srcdir)/src
 ifdef ASSERTS  # those in PostgreSQL's headers, and ours, whatever the server was built with
 PG_CPPFLAGS += -DUSE_ASSERT_CHECKING
 endif
 SHLIB_LINK = -lstdc++ -lphonenumber -lxxhash -Wl,--version-script=$(srcdir)/cdp.map
-EXTRA_CLEAN = $(SOURCES:.cpp=.d)
+PRECOMPILED = build/precompiled/libraries.hpp.gch
+EXTRA_CLEAN = $(SOURCES:.cpp=.d) $(PRECOMPILED)
 override with_llvm := no
 
 PG_CONFIG ?= pg_config
@@ -54,6 +55,10 @@ no-relay:
 -include $(RELAY_OBJS:.o=.d)
 
 cdp.so: cdp.map
+$(OBJS): | $(PRECOMPILED)
+$(PRECOMPILED): src/libraries.hpp
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $(CPPFLAGS) -x c++-header -MF $@.d -c -o $@ $<
 -include $(SOURCES:.cpp=.d)
 
 # The install script, joined from the rooms' parts.
