@@ -163,11 +163,18 @@ Oid CreateDestination(const Request& request, Oid owner) {
     CheckName("destination name", request.name, NAMEDATALEN - 1 - PublicationOf("").size());
     if (Exists("SELECT FROM cdp.destination WHERE name = $1", request.name))
         throw Error(sqlstate::duplicate_object, "destination \"" + request.name + "\" already exists");
-    if (request.segment && !Exists("SELECT FROM cdp.segment WHERE name = $1", *request.segment))
-        throw Error(sqlstate::undefined_object, "segment \"" + *request.segment + "\" does not exist")
-            .Hint("Create it with cdp.create_segment.");
-
-    Definition d{0, request.name, request.segment, request.key, {}, {}, {}, false, PurposeOf(request)};
+    Definition d;
+    d.name = request.name;
+    d.segment = request.segment;
+    d.key = request.key;
+    if (request.segment) {
+        const auto segment = pg::Query("SELECT segment_id FROM cdp.segment WHERE name = $1", {pg::Text(*request.segment)});
+        if (segment.empty())
+            throw Error(sqlstate::undefined_object, "segment \"" + *request.segment + "\" does not exist")
+                .Hint("Create it with cdp.create_segment.");
+        d.segment_id = segment.Int8(0, 1);
+    }
+    d.purpose = PurposeOf(request);
     if (!d.KeyedByProfile() &&
         !Exists("SELECT FROM cdp.identifier_type WHERE name = $1 AND dropped_at IS NULL", request.key))
         throw Error(sqlstate::undefined_object, "identifier type \"" + request.key + "\" does not exist")

@@ -103,6 +103,23 @@ bool Definition::DependsOnConsent(std::string_view to) const {
     return (purpose && purpose->purpose.name == to) || std::find(asks_purposes.begin(), asks_purposes.end(), to) != asks_purposes.end();
 }
 
+bool Definition::Concerns(const segment::Touched& touched, std::span<const segment::Transition> moves) const {
+    using Change = segment::Touched::Change;
+    if (touched.change == Change::kAll) return true;
+    profile::Person& person = *touched.person;
+    for (const auto& move : moves)
+        if (asks_segments || move.segment_id == segment_id) return true;
+    if (segment) {
+        const auto& memberships = person.state().memberships();
+        if (!std::binary_search(memberships.begin(), memberships.end(), segment_id)) return false;
+    }
+    if (touched.change == Change::kNew || touched.identifiers_changed || touched.consents_changed) return true;
+    // Of several identifiers the one that was seen last is the key.
+    if (touched.event_id != 0 && key_type != 0 && person.state().IdentifierCount(key_type) > 1) return true;
+    const auto& changed = person.Finish();
+    return std::any_of(reads.begin(), reads.end(), [&](int column) { return std::binary_search(changed.begin(), changed.end(), column); });
+}
+
 // The statements of one destination, in the order of their use. They hand rows on in tuplestores:
 // cdp_touched → cdp_wanted → (cdp_left) and cdp_row.
 struct Destination::Plans {
@@ -136,13 +153,8 @@ void Destination::Prepare() {
     plans->key_type = by_profile ? INT8OID : TEXTOID;
     plans->key = pg::Identifier(d.key);
 
-    std::string segment_id;
-    if (d.segment) {
-        const auto found = pg::Query("SELECT segment_id::text FROM cdp.segment WHERE name = $1", {pg::Text(*d.segment)});
-        if (found.empty()) throw Error(sqlstate::undefined_object, "segment \"" + *d.segment + "\" does not exist");
-        segment_id = found.Text(0, 1);
-    }
-    const std::string id = std::to_string(d.destination_id), &key = plans->key;
+    if (d.segment && d.segment_id == 0) throw Error(sqlstate::undefined_object, "segment \"" + *d.segment + "\" does not exist");
+    const std::string id = std::to_string(d.destination_id), segment_id = std::to_string(d.segment_id), &key = plans->key;
 
     // Whose row is to be there, if they have a key: worked out once a person, and no further than to the first no.
     std::string meant = "p.profile_id IS NOT NULL";
@@ -329,16 +341,30 @@ const Destination& Destinations::Named(std::string_view name) const {
 
 Destinations Destinations::Load() {
     Destinations loaded;
+    const Oid profile = ProfileTable();
     const auto rows = pg::Query(
-        "SELECT destination_id, d.name, segment, key, columns, table_name, owner::text, problem IS NOT NULL, purpose,"
-        " p.mode = 'opt_out', channel, asks_segments, asks_purposes FROM cdp.destination d LEFT JOIN cdp.purpose p ON p.name = d.purpose ORDER BY destination_id");
+        "SELECT d.destination_id, d.name, d.segment, d.key, d.columns, d.table_name, d.owner::text, d.problem IS NOT NULL, d.purpose,"
+        " p.mode = 'opt_out', d.channel, d.asks_segments, d.asks_purposes, coalesce(s.segment_id, 0), coalesce(t.type_id, 0), d.reads::text[]"
+        " FROM cdp.destination d LEFT JOIN cdp.purpose p ON p.name = d.purpose LEFT JOIN cdp.segment s ON s.name = d.segment"
+        " LEFT JOIN cdp.identifier_type t ON t.name = d.key ORDER BY destination_id");
     for (uint64 i = 0; i < rows.size(); ++i) {
-        Definition d{rows.Int8(i, 1), rows.Text(i, 2), rows.OptionalText(i, 3), rows.Text(i, 4), {}, rows.Text(i, 6),
-                     rows.Text(i, 7), rows.Bool(i, 8), {}};
+        Definition d;
+        d.destination_id = rows.Int8(i, 1);
+        d.name = rows.Text(i, 2);
+        d.segment = rows.OptionalText(i, 3);
+        d.segment_id = rows.Int8(i, 14);
+        d.key = rows.Text(i, 4);
+        d.key_type = DatumGetInt32(*rows.Get(i, 15));
+        d.table = rows.Text(i, 6);
+        d.owner = rows.Text(i, 7);
+        d.stands_still = rows.Bool(i, 8);
         // Of a purpose that is not there (any more) nobody's consent is known.
         if (rows.Get(i, 9)) d.purpose = govern::ConsentQuestion{{rows.Text(i, 9), rows.Bool(i, 10)}, rows.OptionalText(i, 11)};
         d.asks_segments = rows.Bool(i, 12);
         d.asks_purposes = pg::TextArray(*rows.Get(i, 13));
+        for (const auto& column : pg::TextArray(*rows.Get(i, 16)))
+            if (const auto number = pg::Call([&] { return get_attnum(profile, column.c_str()); }); number > 0) d.reads.push_back(number - 1);
+        std::sort(d.reads.begin(), d.reads.end());
         pg::Json(pg::Unpacked(*rows.Get(i, 5))).ForEach([&](std::string_view name, const pg::Json& expression) {
             d.columns.emplace_back(name, expression.ToText());
         });
@@ -347,10 +373,14 @@ Destinations Destinations::Load() {
     return loaded;
 }
 
-void Destinations::Apply() {
+void Destinations::Apply(const std::function<void(const Definition&, pg::StagedRows*)>& stage) {
+    if (destinations_.empty()) return;
     const pg::Probes probes;
-    for (Destination& destination : destinations_)
-        Keep(destination, [&](bool leave_only) { destination.Maintain(leave_only); });
+    for (Destination& destination : destinations_) {
+        pg::StagedRows people("cdp_touched", {{"profile_id", INT8OID}});
+        stage(destination.definition(), &people);
+        if (people.size() > 0) Keep(destination, [&](bool leave_only) { destination.Maintain(leave_only); });
+    }
 }
 
 void Destinations::Refill(std::span<const std::string> segments, bool all) {

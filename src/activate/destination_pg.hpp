@@ -6,8 +6,7 @@
 // in a security-restricted operation. Only their values are then written, by the extension's owner.
 #pragma once
 
-#include "govern/consent_pg.hpp"
-#include "pg/spi.hpp"
+#include "segment/segments_pg.hpp"
 
 namespace cdp::activate {
 
@@ -16,7 +15,9 @@ struct Definition {
     int64 destination_id;
     std::string name;
     std::optional<std::string> segment;
+    int64 segment_id = 0;                                       // 0: none, or it is not there
     std::string key;                                            // profile_id, or an identifier type
+    int key_type = 0;                                           //   that type's id
     std::vector<std::pair<std::string, std::string>> columns;   // name and expression, in the order of the table
     std::string table;                                          // qualified and quoted
     std::string owner;
@@ -24,12 +25,15 @@ struct Definition {
     std::optional<govern::ConsentQuestion> purpose;             // only who consents to it
     bool asks_segments = false;                                 // its columns call segment_names()
     std::vector<std::string> asks_purposes;                     // and ask consent for these
+    std::vector<int> reads;                                     // the columns of cdp.profile that they are computed from: their places; ascending
 
     bool KeyedByProfile() const { return key == "profile_id"; }
     /// Whether a change of the members of one of these segments may change it.
     bool DependsOn(std::span<const std::string> segments) const;
     /// Whether consent to the purpose may change it.
     bool DependsOnConsent(std::string_view to) const;
+    /// Whether what a batch did to a person may change their row. `moves`: the segments that they entered and left by it.
+    bool Concerns(const segment::Touched& touched, std::span<const segment::Transition> moves) const;
 };
 
 /// How many rows were written.
@@ -75,12 +79,12 @@ public:
     /// Throws if there is none of that name.
     const Destination& Named(std::string_view name) const;
 
-    /// Puts the rows of the people in the staged rows cdp_touched (profile_id bigint; each once) right: of everybody
-    /// whose profile, identifiers or memberships changed, who is new or was merged away. After all of these are
+    /// Puts the rows right of everybody whom stage(definition, &people) adds to `people` (profile_id bigint; each once): of
+    /// those whom Definition::Concerns names, and of who was merged away. After profiles, identifiers and memberships are
     /// written. A value that does not fit throws. A destination that cannot be kept at all (its table is gone, its
     /// owner may not read a column any more) stops nobody else: it stands still, with a WARNING, and
     /// cdp.destination.problem says why; only who has to leave it does.
-    void Apply();
+    void Apply(const std::function<void(const Definition&, pg::StagedRows*)>& stage);
 
     /// The same for everybody, in the destinations that depend on one of these segments. For what changes a
     /// segment's members outside of a batch: creating, altering, dropping it. `all`: in all destinations.

@@ -224,12 +224,14 @@ void WritePeople(Definitions& definitions, profile::People& people, std::span<se
     people.Write(any_gone);
     definitions.segments->Write(any_gone);
 
-    if (definitions.destinations.empty()) return;
-    pg::StagedRows staged("cdp_touched", {{"profile_id", INT8OID}});
-    for (const auto& t : touched) staged.Add({Int64GetDatum(t.person->profile_id())});
     static pg::Statement gone("SELECT gone FROM cdp_batch_merge");
-    if (any_gone) staged.Take(gone);
-    definitions.destinations.Apply();
+    definitions.destinations.Apply([&](const activate::Definition& destination, pg::StagedRows* concerned) {
+        for (const auto& t : touched) {
+            const int64 profile_id = t.person->profile_id();
+            if (destination.Concerns(t, definitions.segments->MovesOf(profile_id))) concerned->Add({Int64GetDatum(profile_id)});
+        }
+        if (any_gone) concerned->Take(gone);
+    });
 }
 
 void NoteProblems(const Definitions& definitions) {

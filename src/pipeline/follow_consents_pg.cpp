@@ -17,10 +17,9 @@ void FollowConsents(Definitions& definitions, std::span<const int64> people) {
         WritePeople(definitions, loaded, touched, false);
         return NoteProblems(definitions);
     }
-    if (definitions.destinations.empty()) return;
-    pg::StagedRows staged("cdp_touched", {{"profile_id", INT8OID}});
-    for (const int64 profile_id : people) staged.Add({Int64GetDatum(profile_id)});
-    definitions.destinations.Apply();
+    definitions.destinations.Apply([&](const activate::Definition&, pg::StagedRows* concerned) {
+        for (const int64 profile_id : people) concerned->Add({Int64GetDatum(profile_id)});
+    });
 }
 
 }  // namespace cdp::pipeline

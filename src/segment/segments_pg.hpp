@@ -101,6 +101,8 @@ public:
     /// Writes members, transitions and sizes, and takes the profiles in the staged rows cdp_batch_merge (gone) out
     /// of all segments.
     void Write(bool any_gone);
+    /// What Write() has written of a person.
+    std::span<const Transition> MovesOf(int64 profile_id) const;
 
 private:
     using Set = std::vector<uint64_t>;  // of segments, a bit a place
@@ -134,7 +136,7 @@ private:
     int64 epoch_ = 0;                       // the newest filled_epoch
     Lists lists_;
     bool any_lists_ = false;
-    std::vector<Transition> changes_;
+    std::vector<Transition> changes_;       // once written, by person
 };
 
 }  // namespace cdp::segment

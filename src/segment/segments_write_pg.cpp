@@ -41,4 +41,10 @@ void Segments::Write(bool any_gone) {
     if (sizes.size() > 0) resize.Execute();
 }
 
+std::span<const Transition> Segments::MovesOf(int64 profile_id) const {
+    const auto [begin, end] = std::equal_range(changes_.begin(), changes_.end(), Transition{profile_id, 0, false, Cause::kEvent},
+                                               [](const Transition& a, const Transition& b) { return a.profile_id < b.profile_id; });
+    return {begin, end};
+}
+
 }  // namespace cdp::segment

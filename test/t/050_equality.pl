@@ -420,7 +420,10 @@ my @traits = (
 		AND NOT EXISTS (SELECT FROM cdp.identifier i WHERE i.profile_id = profile.profile_id AND i.value IN (SELECT device FROM crm.ticket))$$)},
 	q{SELECT cdp.create_segment('costly', $$coalesce((SELECT sum(amount) FROM crm.ticket t, cdp.identifier i WHERE i.type = 'device_id' AND i.value = t.device AND i.profile_id = profile.profile_id), 0) > event_count$$)},
 	q{SELECT cdp.create_segment('left_alone', $$cdp.in_segment('active') AND NOT cdp.in_segment('open_case')$$)},
-	q{SELECT cdp.create_segment('good', $$cdp.in_segment('buyers') AND revenue > 20 AND NOT cdp.in_segment('known') OR plan = 'pro'$$)});
+	q{SELECT cdp.create_segment('good', $$cdp.in_segment('buyers') AND revenue > 20 AND NOT cdp.in_segment('known') OR plan = 'pro'$$)},
+	q{SELECT cdp.create_destination('offers', 'buyers', 'email', '{"age": "age", "segments": "cdp.segment_names()"}', purpose => 'letter')},
+	q{SELECT cdp.create_destination('mailing', key => 'email', columns => '{"sku": "last_10d", "total": "revenue"}')},
+	q{SELECT cdp.create_destination('quiet', 'active_readers', 'user_id', '{}')});
 
 # What the clock changes, against plain SQL at that instant.
 my $clock;
