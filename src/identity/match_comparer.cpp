@@ -2,7 +2,6 @@
 #include "identity/match_comparer.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
 #include "identity/match_text.hpp"
@@ -133,16 +132,16 @@ void Comparer::Prepare() {
     Texts parts;
     if (asks({Test::kDays})) prepare(days_, [](auto text) { return ParseDate(text); });
     if (asks({Test::kDifference, Test::kRatio})) prepare(numbers_, [](auto text) { return ParseNumber(text); });
-    if (asks({Test::kJaroWinkler}))
+    if (asks({Test::kJaroWinkler, Test::kLevenshtein, Test::kDamerau}))
         prepare(letters_, [](auto text) {
-            Letters letters{0, static_cast<uint32_t>(text.size())};
-            for (const unsigned char c : text) {
-                letters.mask |= uint64_t{1} << (c & 63);
-                if (c >= 0x80) letters.length = 0;
-            }
-            if (text.size() > kComparedCharacters) letters.length = 0;
+            Letters letters{};
+            const bool counted = text.size() <= kComparedCharacters && std::all_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x80; });
+            for (size_t i = 0; counted && i < text.size(); ++i) ++letters[static_cast<size_t>(text[i]) % letters.size()];
             return letters;
         });
+    told_by_letters_ = std::all_of(levels_.begin() + 1, levels_.end(), [](const auto& level) {
+        return level.test == Test::kJaroWinkler || level.test == Test::kLevenshtein || level.test == Test::kDamerau || level.test == Test::kSwapped;
+    });
     if (asks({Test::kDateEdit})) prepare(digits_, [](auto text) { return Digits(text); });
     if (asks({Test::kUser, Test::kUserAlike})) prepare(users_, [&](auto text) { return User(text).empty() ? 0 : parts.Add(User(text)); });
     if (asks({Test::kSound})) prepare(sounds_, [&](auto text) { const auto code = Soundex(text); return code.empty() ? 0 : parts.Add(code); });
@@ -182,7 +181,7 @@ bool Comparer::Reaches(const struct Level& level, uint32_t x, uint32_t y, Measur
     switch (level.test) {
         case Test::kEqual:
         case Test::kSwapped: return false;
-        case Test::kJaroWinkler: return measured(m.jaro_winkler, [&] { return Unlike(x, y) ? 0 : JaroWinkler(texts_[x], texts_[y]); }) >= level.at;
+        case Test::kJaroWinkler: return measured(m.jaro_winkler, [&] { return JaroWinkler(texts_[x], texts_[y]); }) >= level.at;
         case Test::kLevenshtein: return measured(m.levenshtein, [&] { return Levenshtein(texts_[x], texts_[y], most_edits_); }) <= limit;
         case Test::kDamerau: return measured(m.damerau, [&] { return Damerau(texts_[x], texts_[y], most_edits_); }) <= limit;
         case Test::kDateEdit:
@@ -217,16 +216,28 @@ bool Comparer::Reaches(const struct Level& level, uint32_t x, uint32_t y, Measur
 }
 
 bool Comparer::Unlike(uint32_t x, uint32_t y) const {
+    if (letters_.empty()) return false;
     const Letters &a = letters_[x], &b = letters_[y];
-    if (a.length == 0 || b.length == 0) return false;
-    // What is not in the other cannot match; Jaro's similarity is at most that of all others in order, and up to 0.7
-    // Winkler adds nothing.
-    const double most = std::min(a.length - std::popcount(a.mask & ~b.mask), b.length - std::popcount(b.mask & ~a.mask));
-    return (most / a.length + most / b.length + 1) / 3 < std::min(0.7, least_alike_) - 1e-9;
+    int in_a = 0, in_b = 0, apart = 0;
+    for (size_t i = 0; i < a.size(); ++i) {
+        in_a += a[i];
+        in_b += b[i];
+        apart += std::abs(a[i] - b[i]);
+    }
+    if (in_a == 0 || in_b == 0) return false;
+    // An edit takes out a letter and puts in another, at most.
+    if (apart <= 2 * most_edits_ && std::abs(in_a - in_b) <= most_edits_) return false;
+    // Jaro's similarity is at most that of all common letters in order, and up to 0.7 Winkler adds nothing.
+    const double common = (in_a + in_b - apart) / 2;
+    return (common / in_a + common / in_b + 1) / 3 < std::min(0.7, least_alike_) - 1e-9;
 }
 
 LevelNumber Comparer::Compare(uint32_t x, uint32_t y) const {
     Measures measures;
+    if (Unlike(x, y)) {
+        measures.jaro_winkler = 0;
+        measures.levenshtein = measures.damerau = most_edits_ + 1;
+    }
     for (size_t i = 1; i < levels_.size(); ++i)
         if (Reaches(levels_[i], x, y, measures)) return static_cast<LevelNumber>(i + 1);
     return otherwise_;

@@ -2,6 +2,7 @@
 // Knows no PostgreSQL.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 
@@ -25,11 +26,18 @@ public:
         if (x == 0 || y == 0) return kMissing;
         if (x == y) return 1;
         if (other_x != 0 && other_y != 0 && (x == other_y || y == other_x) && Swapped(x, y, other_x, other_y)) return swapped_;
-        if (levels_.size() == 1) return otherwise_;
+        if (levels_.size() == 1 || (told_by_letters_ && Unlike(x, y))) return otherwise_;
         const uint64_t key = uint64_t{std::min(x, y)} << 32 | std::max(x, y);
         Cached& cached = cache_[(key * 0x9E3779B97F4A7C15u) >> (64 - kCacheBits)];
         if (cached.key != key) cached = {key, Compare(x, y)};
         return cached.level;
+    }
+
+    /// Has the processor fetch what Level() looks at first of two values.
+    void Fetch(uint32_t x, uint32_t y) const {
+        if (letters_.empty()) return;
+        __builtin_prefetch(&letters_[x]);
+        __builtin_prefetch(&letters_[y]);
     }
 
     /// The value of a record, as a number: equal values have the same; 0 is none.
@@ -59,12 +67,12 @@ private:
         uint64_t key = 0;
         LevelNumber level = 0;
     };
-    
+
     void Prepare();
     void JoinPartner(const RecordColumn& partner);
     bool Swapped(uint32_t x, uint32_t y, uint32_t other_x, uint32_t other_y) const;
     bool Like(uint32_t x, uint32_t other) const;
-    /// Whether two texts have too few letters in common to reach any level of likeness.
+    /// Whether two texts have too few letters in common to reach any level of likeness or of edits.
     bool Unlike(uint32_t x, uint32_t y) const;
     LevelNumber Compare(uint32_t x, uint32_t y) const;
     bool Reaches(const struct Level& level, uint32_t x, uint32_t y, struct Measures& measures) const;
@@ -76,17 +84,15 @@ private:
     std::vector<uint32_t> values_;      // by record
     std::vector<uint32_t> counts_;      // by value
     uint64_t filled_ = 0;
-    int most_edits_ = 0;                // that a level allows
+    int most_edits_ = -1;               // that a level allows
     std::vector<Cached> cache_;
     // By value, where the levels ask for it.
     std::vector<std::optional<int>> days_;
     std::vector<std::optional<double>> numbers_;
     std::vector<std::string> digits_;
-    struct Letters {
-        uint64_t mask = 0;      // a bit for each letter that occurs; letters may share one
-        uint32_t length = 0;    // 0: not counted
-    };
+    using Letters = std::array<uint8_t, 16>;  // how often each occurs, those with the same lower bits together; all 0: not counted
     std::vector<Letters> letters_;
+    bool told_by_letters_ = false;      // Unlike() decides all levels but the first
     double least_alike_ = 2;            // Jaro-Winkler that a level asks for
     std::vector<uint32_t> users_, sounds_;
     std::vector<std::vector<uint32_t>> elements_;

@@ -181,8 +181,12 @@ Datum ArrayOf(std::vector<Datum>& elements, Oid type, int16 length, char align) 
 }
 
 /// Replaces what was found before and is no more, or has changed. What somebody decided stays decided.
-void Keep(const Matcher& matcher, const Records& records, const std::vector<Scored>& found, Scorer& scorer, const std::vector<bool>& fresh) {
+void Keep(const Matcher& matcher, const Records& records, std::vector<Scored>& found, Scorer& scorer, const std::vector<bool>& fresh) {
     const auto name = pg::Text(matcher.name);
+    // In the order of the index on their keys.
+    std::sort(found.begin(), found.end(), [&](const Scored& x, const Scored& y) {
+        return std::pair(records.key(x.pair.a), records.key(x.pair.b)) < std::pair(records.key(y.pair.a), records.key(y.pair.b));
+    });
     pg::StagedRows staged("cdp_found", {{"id_a", TEXTOID}, {"id_b", TEXTOID}, {"weight", FLOAT8OID}, {"probability", FLOAT8OID},
                                         {"levels", INT2ARRAYOID}, {"weights", FLOAT4ARRAYOID}}, pg::StagedRows::kMany);
     pg::Scratch memory;
@@ -219,95 +223,139 @@ void Keep(const Matcher& matcher, const Records& records, const std::vector<Scor
             pg::Execute(std::string("DELETE FROM cdp.match m WHERE matcher = $1 AND status = 'pending'"
                                     " AND NOT EXISTS (SELECT FROM cdp_unchanged u WHERE u.id = m.") + id + ")", {name});
     }
-    pg::Execute("INSERT INTO cdp.match AS m (match_id, matcher, id_a, id_b, weight, probability, levels, weights)"
-                " SELECT nextval('cdp.match_id_seq'), $1, id_a, id_b, weight, probability, levels, weights FROM cdp_found"
-                " ON CONFLICT (matcher, id_a, id_b) DO UPDATE SET weight = excluded.weight, probability = excluded.probability,"
-                " levels = excluded.levels, weights = excluded.weights", {name});
+    // Where there is nothing to meet, it is quicker not to look.
+    const bool alone = pg::Query("SELECT FROM cdp.match WHERE matcher = $1 LIMIT 1", {name}).empty();
+    pg::Execute(std::string("INSERT INTO cdp.match AS m (match_id, matcher, id_a, id_b, weight, probability, levels, weights)"
+                            " SELECT nextval('cdp.match_id_seq'), $1, id_a, id_b, weight, probability, levels, weights FROM cdp_found") +
+                (alone ? "" : " ON CONFLICT (matcher, id_a, id_b) DO UPDATE SET weight = excluded.weight, probability = excluded.probability,"
+                              " levels = excluded.levels, weights = excluded.weights"), {name});
+}
+
+/// One run over the records: what is prepared to learn from them serves to search them.
+class Run {
+public:
+    explicit Run(Matcher& matcher) : matcher_(matcher), source_(matcher.table, matcher.owner) {}
+    /// Learns a model and keeps it.
+    void Train();
+    /// Needs a model.
+    void Find();
+
+private:
+    /// What is to be compared: as it was asked for, or chosen among the first `compared` columns of the records.
+    std::vector<Comparison> ChooseComparisons(const std::vector<std::string>& columns, size_t compared) const;
+    std::vector<std::string> ChooseBlocking(std::span<const Comparison> comparisons) const;
+    void Prepare(std::span<const Comparison> comparisons, const std::vector<std::string>& rules);
+
+    Matcher& matcher_;
+    Source source_;
+    std::optional<Records> records_;       // once prepared, their keys alone
+    std::optional<Prints> prints_;
+    std::optional<PairComparer> comparer_;
+    std::optional<Candidates> candidates_;
+};
+
+std::vector<Comparison> Run::ChooseComparisons(const std::vector<std::string>& columns, size_t compared) const {
+    auto comparisons = Choose(matcher_.asked, *records_);
+    if (matcher_.asked.empty()) {
+        // Columns that only rules need are not chosen.
+        const auto end = columns.begin() + static_cast<std::ptrdiff_t>(compared);
+        std::erase_if(comparisons, [&](const Comparison& c) { return std::find(columns.begin(), end, c.column) == end; });
+    }
+    if (comparisons.empty())
+        throw Error(sqlstate::object_not_in_prerequisite_state, "matcher \"" + matcher_.name + "\" finds nothing to compare")
+            .Hint("Every column of " + source_.what() + " is empty, or the same in all records. Name columns to compare.");
+    return comparisons;
+}
+
+std::vector<std::string> Run::ChooseBlocking(std::span<const Comparison> comparisons) const {
+    std::vector<int> usable;
+    for (const auto& comparison : comparisons)
+        if (const int column = records_->Find(comparison.column); records_->columns()[column].whole) usable.push_back(column);
+    std::vector<std::string> rules;
+    for (const auto& rule : ChooseRules(*records_, usable)) {
+        std::vector<std::string> names;
+        for (const int column : rule) names.push_back(records_->columns()[column].name);
+        rules.push_back(RuleOf(names));
+    }
+    return rules;
+}
+
+void Run::Prepare(std::span<const Comparison> comparisons, const std::vector<std::string>& rules) {
+    std::vector<std::string> columns;
+    for (const auto& comparison : comparisons) columns.push_back(comparison.column);
+    prints_.emplace(*records_, ColumnsFor(source_, std::move(columns), rules));
+    comparer_.emplace(*records_, comparisons, Region());
+    candidates_.emplace(source_, *records_, rules);
+    records_->ForgetValues();
+}
+
+void Run::Train() {
+    std::vector<std::string> columns;
+    if (matcher_.asked.empty()) columns = source_.UsualColumns();
+    for (const auto& asked : matcher_.asked) columns.push_back(asked.column);
+    const size_t compared = columns.size();
+    columns = ColumnsFor(source_, std::move(columns), matcher_.blocking);
+    records_ = source_.Load(columns);
+    Tell("training matcher \"" + matcher_.name + "\": " + Counted(records_->size(), "records of ") + source_.what());
+
+    const auto comparisons = ChooseComparisons(columns, compared);
+    const auto rules = matcher_.blocking.empty() ? ChooseBlocking(comparisons) : matcher_.blocking;
+    Prepare(comparisons, rules);
+    const double rate = std::min(1.0, kTrainingPairs / std::max(candidates_->Estimate(), 1.0));
+    const auto limit = static_cast<uint64_t>(rate * 0x1p63);
+    Sample sample(*comparer_, comparisons);
+    Grouped candidates(*comparer_, [&](Pair pair) { sample.AddCandidate(pair); });
+    candidates_->ForEach({}, true, [&](Pair pair) {
+        const uint64_t dice = ((uint64_t{pair.a} << 32 | pair.b) * 0x9E3779B97F4A7C15u) >> 1;
+        if (rate >= 1 || (dice ^ dice >> 31) % (uint64_t{1} << 63) < limit) candidates.Add(pair);
+    });
+    candidates.Finish();
+    sample.Draw();
+    matcher_.model = KeptModel{Training(*comparer_, comparisons, sample, rate).Run(), rules};
+    Tell("expected matches: " + Counted(matcher_.model->model.expected_matches, "pairs"));
+    pg::Execute("UPDATE cdp.matcher SET model = $2::jsonb, trained_at = now(), matched_at = NULL WHERE matcher_id = $1",
+                {pg::Int8(matcher_.matcher_id), pg::Text(ModelJson(matcher_.model->model, rules))});
+    matcher_.matched = false;
+}
+
+void Run::Find() {
+    const Model& model = matcher_.model->model;
+    if (!comparer_) {
+        const auto& rules = RulesOf(matcher_);
+        records_ = source_.Load(ColumnsFor(source_, ModelColumns(model), rules));
+        Prepare(ComparisonsOf(model), rules);
+    }
+    std::vector<bool> fresh;
+    if (matcher_.matched) fresh = prints_->Fresh(matcher_.matcher_id);
+    const auto looked = fresh.empty() ? records_->size() : std::count(fresh.begin(), fresh.end(), true);
+    Tell("matcher \"" + matcher_.name + "\": " + Counted(records_->size(), "records of ") + source_.what() + ", of which " +
+         std::to_string(looked) + " are looked at");
+
+    Scorer scorer(*comparer_, model);
+    const double review = WeightOf(matcher_.review);
+    std::vector<Scored> found;
+    if (looked > 0) {
+        Grouped candidates(*comparer_, [&](Pair pair) {
+            if (const double weight = scorer.Weight(pair); weight >= review) found.push_back({pair, static_cast<float>(weight)});
+        });
+        candidates_->ForEach(fresh, true, [&](Pair pair) { candidates.Add(pair); });
+        candidates.Finish();
+        Complete(found, records_->size(), scorer, review);
+    }
+    Keep(matcher_, *records_, found, scorer, fresh);
+    prints_->Store(matcher_.matcher_id);
+    pg::Execute("UPDATE cdp.matcher SET matched_at = now(), records = $2 WHERE matcher_id = $1",
+                {pg::Int8(matcher_.matcher_id), pg::Int8(records_->size())});
 }
 
 }  // namespace
 
-void Train(Matcher& matcher) {
-    Source source(matcher.table, matcher.owner);
-    std::vector<std::string> columns;
-    if (matcher.asked.empty()) columns = source.UsualColumns();
-    for (const auto& asked : matcher.asked) columns.push_back(asked.column);
-    const size_t compared = columns.size();
-    columns = ColumnsFor(source, std::move(columns), matcher.blocking);
-    Records records = source.Load(columns);
-    Tell("training matcher \"" + matcher.name + "\": " + Counted(records.size(), "records of ") + source.what());
+void Train(Matcher& matcher) { Run(matcher).Train(); }
 
-    std::vector<Comparison> comparisons;
-    if (matcher.asked.empty() && compared < columns.size()) {
-        // Columns that only rules need are not chosen.
-        comparisons = Choose({}, records);
-        std::erase_if(comparisons, [&](const Comparison& c) {
-            return std::find(columns.begin(), columns.begin() + static_cast<std::ptrdiff_t>(compared), c.column) == columns.begin() + static_cast<std::ptrdiff_t>(compared);
-        });
-    } else {
-        comparisons = Choose(matcher.asked, records);
-    }
-    if (comparisons.empty())
-        throw Error(sqlstate::object_not_in_prerequisite_state, "matcher \"" + matcher.name + "\" finds nothing to compare")
-            .Hint("Every column of " + source.what() + " is empty, or the same in all records. Name columns to compare.");
-    std::vector<std::string> rules = matcher.blocking;
-    if (rules.empty()) {
-        std::vector<int> usable;
-        for (const auto& comparison : comparisons)
-            if (const int column = records.Find(comparison.column); records.columns()[column].whole) usable.push_back(column);
-        for (const auto& rule : ChooseRules(records, usable)) {
-            std::vector<std::string> names;
-            for (const int column : rule) names.push_back(records.columns()[column].name);
-            rules.push_back(RuleOf(names));
-        }
-    }
-    PairComparer comparer(records, comparisons, Region());
-    const Candidates candidates(source, records, rules);
-    records.ForgetValues();
-    const double rate = std::min(1.0, kTrainingPairs / std::max(candidates.Estimate(), 1.0));
-    const auto limit = static_cast<uint64_t>(rate * 0x1p63);
-    Sample sample(comparer, comparisons);
-    candidates.ForEach({}, true, [&](Pair pair) {
-        const uint64_t dice = ((uint64_t{pair.a} << 32 | pair.b) * 0x9E3779B97F4A7C15u) >> 1;
-        if (rate >= 1 || (dice ^ dice >> 31) % (uint64_t{1} << 63) < limit) sample.AddCandidate(pair);
-    });
-    sample.Draw();
-    matcher.model = KeptModel{Training(comparer, comparisons, sample, rate).Run(), rules};
-    Tell("expected matches: " + Counted(matcher.model->model.expected_matches, "pairs"));
-    pg::Execute("UPDATE cdp.matcher SET model = $2::jsonb, trained_at = now(), matched_at = NULL WHERE matcher_id = $1",
-                {pg::Int8(matcher.matcher_id), pg::Text(ModelJson(matcher.model->model, rules))});
-    matcher.matched = false;
-}
-
-void Find(const Matcher& matcher) {
-    const Model& model = matcher.model->model;
-    Source source(matcher.table, matcher.owner);
-    const auto rules = RulesOf(matcher);
-    Records records = source.Load(ColumnsFor(source, ModelColumns(model), rules));
-    const Prints prints(records);
-    std::vector<bool> fresh;
-    if (matcher.matched) fresh = prints.Fresh(matcher.matcher_id);
-    const auto looked = fresh.empty() ? records.size() : std::count(fresh.begin(), fresh.end(), true);
-    Tell("matcher \"" + matcher.name + "\": " + Counted(records.size(), "records of ") + source.what() + ", of which " +
-         std::to_string(looked) + " are looked at");
-
-    const auto comparisons = ComparisonsOf(model);
-    PairComparer comparer(records, comparisons, Region());
-    const Candidates candidates(source, records, rules);
-    records.ForgetValues();
-    Scorer scorer(comparer, model);
-    const double review = WeightOf(matcher.review);
-    std::vector<Scored> found;
-    if (looked > 0) {
-        candidates.ForEach(fresh, true, [&](Pair pair) {
-            if (const double weight = scorer.Weight(pair); weight >= review) found.push_back({pair, static_cast<float>(weight)});
-        });
-        Complete(found, records.size(), scorer, review);
-    }
-    Keep(matcher, records, found, scorer, fresh);
-    prints.Store(matcher.matcher_id);
-    pg::Execute("UPDATE cdp.matcher SET matched_at = now(), records = $2 WHERE matcher_id = $1",
-                {pg::Int8(matcher.matcher_id), pg::Int8(records.size())});
+void Find(Matcher& matcher) {
+    Run run(matcher);
+    if (!matcher.model) run.Train();
+    run.Find();
 }
 
 Explanation Explain(const Matcher& matcher, const std::string& id_a, const std::string& id_b) {

@@ -13,15 +13,17 @@ constexpr size_t kPrintsAPart = 65'536;   // a megabyte
 
 }  // namespace
 
-Prints::Prints(const Records& records) {
+Prints::Prints(const Records& records, std::span<const std::string> columns) {
+    std::vector<const RecordColumn*> printed;
+    for (const auto& column : columns) printed.push_back(&records.columns()[records.Find(column)]);
     std::string text;
     prints_.reserve(records.size());
     for (uint32_t record = 0; record < records.size(); ++record) {
         text.assign(records.key(record));
-        for (const auto& column : records.columns()) {
+        for (const auto* column : printed) {
             // Lengths keep values apart; a missing one has none of its own.
-            const auto value = column.texts[column.values[record]];
-            const uint32_t length = column.values[record] == 0 ? UINT32_MAX : static_cast<uint32_t>(value.size());
+            const auto value = column->texts[column->values[record]];
+            const uint32_t length = column->values[record] == 0 ? UINT32_MAX : static_cast<uint32_t>(value.size());
             text.append(reinterpret_cast<const char*>(&length), sizeof length).append(value);
         }
         const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());

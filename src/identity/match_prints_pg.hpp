@@ -6,10 +6,10 @@
 
 namespace cdp::matching {
 
-/// Of a record's key and all its columns, 128 bits: two records with one print would hide a change.
+/// Of a record's key and some columns, 128 bits: two records with one print would hide a change.
 class Prints {
 public:
-    explicit Prints(const Records& records);
+    Prints(const Records& records, std::span<const std::string> columns);
     /// Whether each record is not among those that were stored. Throws.
     std::vector<bool> Fresh(int64 matcher_id) const;
     /// Replaces those that were stored. Throws.

@@ -30,8 +30,8 @@ bool IsOwn(const Comparison& comparison, double u, bool dates) {
     return comparison.kind == Kind::kEmail || (comparison.kind == Kind::kDamerau && u < 1e-4);
 }
 
-/// Of one class: how often each level comes up.
-using Class = std::vector<std::vector<double>>;
+/// A number for each level of each comparison; of a class: how often it comes up.
+using Levels = std::vector<std::vector<double>>;
 
 }  // namespace
 
@@ -101,7 +101,7 @@ bool Training::FindRelated(Model* model) {
         seen.push_back({pattern, pairs, different > kFewDiffer * compared ? 1.0 : 0.0});
     }
     // Two classes among them, by expectation maximisation.
-    Class same, related;
+    Levels same, related;
     double matches = 0, relatives = 0;
     for (int round = 0; round < kRounds; ++round) {
         poll_stop();
@@ -120,17 +120,22 @@ bool Training::FindRelated(Model* model) {
                 related[c][LevelIn(s.pattern[c])] += s.pairs * s.related;
             }
         }
-        for (Class* of : {&same, &related})
+        for (Levels* of : {&same, &related})
             for (auto& levels : *of) {
                 levels[kMissing] = 0;
                 double sum = 0;
                 for (const double x : levels) sum += x;
                 for (double& x : levels) x /= sum;
             }
+        Levels says(count);  // what each level adds to the weight
+        for (size_t c = 0; c < count; ++c) {
+            says[c].push_back(0);
+            for (size_t level = 1; level < same[c].size(); ++level) says[c].push_back(std::log2(related[c][level] / same[c][level]));
+        }
+        const double prior = std::log2(relatives / matches);
         for (Seen& s : seen) {
-            double weight = std::log2(relatives / matches);
-            for (size_t c = 0; c < count; ++c)
-                if (const LevelNumber level = LevelIn(s.pattern[c]); level != kMissing) weight += std::log2(related[c][level] / same[c][level]);
+            double weight = prior;
+            for (size_t c = 0; c < count; ++c) weight += says[c][LevelIn(s.pattern[c])];
             s.related = ProbabilityOf(weight);
         }
     }

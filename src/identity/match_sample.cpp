@@ -54,11 +54,13 @@ void Sample::Draw() {
             for (uint32_t b = a + 1; b < records; ++b) random_.Add(PatternOf({a, b}));
         }
     } else {
+        Grouped pairs(comparer_, [&](Pair pair) { random_.Add(PatternOf(pair)); });
         for (uint64_t i = 0; i < kRandomPairs; ++i) {
             if ((i & 0xFFFF) == 0) poll_stop();
             const uint32_t a = random.Below(records), b = random.Below(records - 1);
-            random_.Add(PatternOf({a, b + (b >= a)}));
+            pairs.Add({a, b + (b >= a)});
         }
+        pairs.Finish();
     }
     for (size_t c = 0; c < agreeing_.size(); ++c) DrawAgreeing(c, random);
 }
@@ -79,12 +81,14 @@ void Sample::DrawAgreeing(size_t c, Random& random) {
     records.resize(begin.back());
     for (uint32_t record = 0; record < comparer_.records(); ++record)
         if (const uint32_t value = comparer_.Value(record, c); value != 0) records[place[value]++] = record;
+    Grouped drawn(comparer_, [&](Pair pair) { agreeing_[c].Add(PatternOf(pair)); });
     for (uint32_t i = 0; i < kAgreeingPairs; ++i) {
         const uint64_t pair = random.Next() % pairs.back();
         const size_t value = static_cast<size_t>(std::upper_bound(pairs.begin(), pairs.end(), pair) - pairs.begin()) - 1;
         const uint32_t a = random.Below(counts[value]), b = random.Below(counts[value] - 1);
-        agreeing_[c].Add(PatternOf({records[begin[value] + a], records[begin[value] + b + (b >= a)]}));
+        drawn.Add({records[begin[value] + a], records[begin[value] + b + (b >= a)]});
     }
+    drawn.Finish();
 }
 
 }  // namespace cdp::matching

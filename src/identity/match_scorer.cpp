@@ -36,6 +36,18 @@ void PairComparer::Levels(Pair pair, LevelNumber* levels) {
         if (partner_of_[c] >= 0 && levels[c] == comparers_[c]->swapped()) levels[partner_of_[c]] = kMissing;
 }
 
+void PairComparer::Fetch(std::span<const Pair> pairs) const {
+    for (const Pair pair : pairs) {
+        __builtin_prefetch(&values_[pair.a * stride_]);
+        __builtin_prefetch(&values_[pair.b * stride_]);
+    }
+    for (const Pair pair : pairs)
+        for (size_t c = 0; c < comparers_.size(); ++c) {
+            const uint32_t x = values_[pair.a * stride_ + c], y = values_[pair.b * stride_ + c];
+            if (x != y) comparers_[c]->Fetch(x, y);
+        }
+}
+
 Scorer::Scorer(PairComparer& comparer, const Model& model)
     : comparer_(comparer), model_(model), prior_(model.PriorWeight()),
       related_prior_(model.RelatedPriorWeight()), has_related_(model.related > 0), count_(comparer.comparisons()),

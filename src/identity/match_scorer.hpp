@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cmath>
+#include <utility>
 
 #include "identity/match_comparer.hpp"
 #include "identity/match_model.hpp"
@@ -28,6 +29,8 @@ public:
     /// The levels of a pair, one for each comparison. Where one finds values in each other's place, its partner
     /// counts as missing: the evidence is counted once.
     void Levels(Pair pair, LevelNumber* levels);
+    /// Has the processor fetch what Levels() will need for these pairs, all at once instead of one wait after the other.
+    void Fetch(std::span<const Pair> pairs) const;
     uint32_t Value(uint32_t record, size_t c) const { return values_[size_t{record} * stride_ + c]; }
     uint32_t Partner(uint32_t record, size_t c) const {
         return partner_slot_[c] == 0 ? 0 : values_[size_t{record} * stride_ + partner_slot_[c]];
@@ -40,6 +43,29 @@ private:
     std::vector<size_t> partner_slot_;   // by comparison: where in a record's row its partner value is; 0: nowhere
     std::vector<int> partner_of_;        // by comparison: which other it silences where it finds a swap; -1: none
     std::vector<uint32_t> values_;
+};
+
+/// Hands pairs on to `visit` in small groups, each fetched before.
+template <class F>
+class Grouped {
+public:
+    Grouped(const PairComparer& comparer, F visit) : comparer_(comparer), visit_(std::move(visit)) {}
+    void Add(Pair pair) {
+        pairs_[count_++] = pair;
+        if (count_ == pairs_.size()) Finish();
+    }
+    /// Hands the last ones on.
+    void Finish() {
+        const auto pairs = std::span(pairs_).first(std::exchange(count_, 0));
+        comparer_.Fetch(pairs);
+        for (const Pair pair : pairs) visit_(pair);
+    }
+
+private:
+    const PairComparer& comparer_;
+    F visit_;
+    std::array<Pair, 32> pairs_;
+    size_t count_ = 0;
 };
 
 /// Weights of pairs by a model.

@@ -48,8 +48,9 @@ Matcher LoadMatcher(const std::string& name, bool lock);
 /// Learns a model and keeps it; tells its steps.
 void Train(Matcher& matcher);
 
-/// Looks at the pairs that have to be looked at, and keeps those that are worth it; tells its steps.
-void Find(const Matcher& matcher);
+/// Looks at the pairs that have to be looked at, and keeps those that are worth it; learns a model first if there is none.
+/// Tells its steps.
+void Find(Matcher& matcher);
 
 /// One pair's parts as explain_match shows them: from the records as they are.
 struct Explanation {

@@ -141,7 +141,6 @@ CDP_FUNCTION(cdp_find_matches)  // cdp.find_matches(name, threshold) → bigint
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     auto matcher = matching::LoadMatcher(name, true);
-    if (!matcher.model) matching::Train(matcher);
     matching::Find(matcher);
     const auto count = pg::Query("SELECT count(*) FROM cdp.match WHERE matcher = $1 AND probability >= $2 AND status <> 'rejected'",
                                  {pg::Text(name), pg::Value(FLOAT8OID, Float8GetDatum(threshold))});
