@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 SETTINGS = {
-    "shared_buffers": "2GB",
+    # A quarter of the memory, as PostgreSQL's manual advises.
+    "shared_buffers": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 4 >> 20}MB",
     "max_wal_size": "8GB",
     "wal_level": "logical",
 }  # everything else, fsync included, as initdb leaves it; the same for every side
