@@ -228,12 +228,12 @@ void Destination::PrepareValues() {
     std::vector<std::string> others;
     std::string values, consents;
     int asked = 0;
+    const Oid owner = pg::Call([&] { return get_role_oid(d.owner.c_str(), false); });
     for (size_t i = 0; i < d.columns.size(); ++i) {
         const auto& [name, text] = d.columns[i];
         others.push_back(pg::Identifier(name));
         std::string expression = text;
         if (d.asks_segments || !d.asks_purposes.empty()) {
-            const Oid owner = pg::Call([&] { return get_role_oid(d.owner.c_str(), false); });
             const pg::Condition parsed(text, "column \"" + name + "\" of destination \"" + d.name + "\"", ProfileTable(),
                                        "profile", owner, kSpecialCalls, {.kind = pg::Condition::Kind::kValue});
             size_t call = 0;
@@ -383,14 +383,22 @@ void Destinations::Apply(const std::function<void(const Definition&, pg::StagedR
     }
 }
 
-void Destinations::Refill(std::span<const std::string> segments, bool all) {
+template <class F>
+void Destinations::RefillThose(F&& concerned) {
     for (Destination& destination : destinations_)
-        if (all || destination.definition().DependsOn(segments)) Keep(destination, [&](bool leave_only) { destination.Refill(leave_only); });
+        if (concerned(destination.definition())) Keep(destination, [&](bool leave_only) { destination.Refill(leave_only); });
+}
+
+void Destinations::Refill(std::span<const std::string> segments) {
+    RefillThose([&](const Definition& definition) { return definition.DependsOn(segments); });
+}
+
+void Destinations::RefillAll() {
+    RefillThose([](const Definition&) { return true; });
 }
 
 void Destinations::RefillOf(std::string_view purpose) {
-    for (Destination& destination : destinations_)
-        if (destination.definition().DependsOnConsent(purpose)) Keep(destination, [&](bool leave_only) { destination.Refill(leave_only); });
+    RefillThose([&](const Definition& definition) { return definition.DependsOnConsent(purpose); });
 }
 
 std::vector<Destinations::Difference> Destinations::Compare(bool repair) {

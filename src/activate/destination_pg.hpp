@@ -87,8 +87,9 @@ public:
     void Apply(const std::function<void(const Definition&, pg::StagedRows*)>& stage);
 
     /// The same for everybody, in the destinations that depend on one of these segments. For what changes a
-    /// segment's members outside of a batch: creating, altering, dropping it. `all`: in all destinations.
-    void Refill(std::span<const std::string> segments, bool all = false);
+    /// segment's members outside of a batch: creating, altering, dropping it.
+    void Refill(std::span<const std::string> segments);
+    void RefillAll();
     /// The same, in the destinations that ask for consent to a purpose.
     void RefillOf(std::string_view purpose);
 
@@ -100,6 +101,9 @@ public:
     std::vector<Difference> Compare(bool repair);
 
 private:
+    template <class F>
+    void RefillThose(F&& concerned);
+
     std::vector<Destination> destinations_;
 };
 

@@ -83,7 +83,10 @@ void Heal() {
     Definitions& definitions = Current();
     const auto columns = FillTraits(*definitions.traits, healed.traits);
     const auto filled = FillSegments(definitions, healed, columns);
-    definitions.destinations.Refill(filled, !columns.empty());
+    if (columns.empty())
+        definitions.destinations.Refill(filled);
+    else
+        definitions.destinations.RefillAll();
     definitions.traits->NoteProblems();
     definitions.segments->NoteProblems();
     TouchConfiguration();

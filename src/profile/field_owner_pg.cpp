@@ -20,7 +20,7 @@ void FollowColumn(int column) {
         segment::Fill(*definitions.segments, segment, *definitions.traits, false, segment::Cause::kAlter);
         segment::FillDependents(*definitions.segments, *definitions.traits, segment.name, segment::Cause::kAlter);
     }
-    pipeline::Current().destinations.Refill({}, true);
+    pipeline::Current().destinations.RefillAll();
     pipeline::TouchConfiguration();
 }
 

@@ -35,35 +35,27 @@ public:
     }
     void Send() {
         if (keys_.empty()) return;
+        static pg::Statement put("INSERT INTO cdp.inbox (message_id, type, source, user_id, previous_id, occurred_at) SELECT NULL, '" +
+                                     std::string(collect::kRowChange) + "', $1, identifier, profile, NULL FROM cdp_changed_rows", {TEXTOID});
         pg::StagedRows rows("cdp_changed_rows", {{"identifier", TEXTOID}, {"profile", TEXTOID}});
         for (const std::string& key : keys_) {
             const Datum text = pg::TextDatum(std::string_view(key).substr(1));
             const Datum values[] = {text, text};
-            const bool nulls[] = {key[0] == 'p', key[0] != 'p'};
+            const bool nulls[] = {key[0] != 'i', key[0] != 'p'};
             rows.Add(values, nulls);
         }
         keys_.clear();
-        Put();
-    }
-    void SendEverybody() {
-        keys_.clear();
-        pg::StagedRows rows("cdp_changed_rows", {{"identifier", TEXTOID}, {"profile", TEXTOID}});
-        const Datum values[] = {0, 0};
-        const bool nulls[] = {true, true};
-        rows.Add(values, nulls);
-        Put();
-    }
-
-private:
-    void Put() const {
-        static pg::Statement put("INSERT INTO cdp.inbox (message_id, type, source, user_id, previous_id, occurred_at) SELECT NULL, '" +
-                                     std::string(collect::kRowChange) + "', $1, identifier, profile, NULL FROM cdp_changed_rows", {TEXTOID});
         const pg::ActAs owner(pg::ExtensionOwner());
         put.Execute({pg::Text(table_)});
     }
+    void SendEverybody() {
+        keys_ = {"*"};
+        Send();
+    }
 
+private:
     std::string table_;
-    std::unordered_set<std::string> keys_;
+    std::unordered_set<std::string> keys_;  // i and an identifier, p and a profile; *: everybody
 };
 
 /// What the triggers of a table do, prepared. Made anew when the table has changed.

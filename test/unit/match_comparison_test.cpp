@@ -2,7 +2,9 @@
 #include "identity/match_scorer.hpp"
 
 #include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
 
+#include "identity/match_text.hpp"
 #include "pg/error.hpp"
 
 using namespace cdp::matching;
@@ -124,6 +126,25 @@ TEST(MatchComparison, LevelsComeInTheirOrder) {
     ASSERT_EQ(levels.size(), 4u);
     EXPECT_EQ(levels[1].at, 0.92);
     EXPECT_EQ(levels[3].at, 0.7);
+}
+
+RC_GTEST_PROP(MatchComparison, LevelsAreThoseOfTheDistances, ()) {
+    const auto letters = rc::gen::container<std::vector<std::string>>(rc::gen::element<std::string>("a", "b", "q", "r", "1", "2", "3", "-", "é", "б"));
+    std::string texts[2];
+    for (std::string& text : texts)
+        for (const auto& letter : *letters) text += letter;
+    const std::string a = PlainText(texts[0]), b = PlainText(texts[1]);
+    RC_PRE(!a.empty() && !b.empty() && a != b);
+    const auto number = [&](Kind kind, const std::vector<std::string>& thresholds) {
+        const Records records = Of("c", "", {texts[0], texts[1]});
+        Comparer comparer(records, {"c", kind, LevelsAt(kind, thresholds), false, ""}, "GB");
+        return comparer.Level(comparer.Value(0), comparer.Value(1), 0, 0);
+    };
+    const double alike = JaroWinkler(a, b);
+    RC_ASSERT(number(Kind::kJaroWinkler, {"0.92", "0.85", "0.6"}) == (alike >= 0.92 ? 2 : alike >= 0.85 ? 3 : alike >= 0.6 ? 4 : 5));
+    const int edits = Levenshtein(a, b, 9), slips = Damerau(a, b, 9);
+    RC_ASSERT(number(Kind::kLevenshtein, {"1", "2", "4"}) == (edits <= 1 ? 2 : edits <= 2 ? 3 : edits <= 4 ? 4 : 5));
+    RC_ASSERT(number(Kind::kDamerau, {"1", "2"}) == (slips <= 1 ? 2 : slips <= 2 ? 3 : 4));
 }
 
 }  // namespace
