@@ -228,7 +228,7 @@ bool Comparer::Unlike(uint32_t x, uint32_t y) const {
     // An edit takes out a letter and puts in another, at most.
     if (apart <= 2 * most_edits_ && std::abs(in_a - in_b) <= most_edits_) return false;
     // Jaro's similarity is at most that of all common letters in order, and up to 0.7 Winkler adds nothing.
-    const double common = (in_a + in_b - apart) / 2;
+    const double common = 0.5 * (in_a + in_b - apart);
     return (common / in_a + common / in_b + 1) / 3 < std::min(0.7, least_alike_) - 1e-9;
 }
 
