@@ -17,7 +17,7 @@ PG_CPPFLAGS += -DUSE_ASSERT_CHECKING
 endif
 SHLIB_LINK = -lstdc++ -lphonenumber -lxxhash -Wl,--version-script=$(srcdir)/cdp.map
 PRECOMPILED = build/precompiled/libraries.hpp.gch
-EXTRA_CLEAN = $(SOURCES:.cpp=.d) $(PRECOMPILED)
+EXTRA_CLEAN = $(SOURCES:.cpp=.d) $(PRECOMPILED) $(PRECOMPILED).d
 override with_llvm := no
 
 PG_CONFIG ?= pg_config

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from sections.memory import PeakMemory
 from splink_side import RULES
 from workload import HERE
 
@@ -56,12 +57,15 @@ def _load(bench, table, columns, files):
 
 
 def _match(bench, table, compared, blocking="NULL"):
-    """Makes a matcher and runs it; returns the seconds."""
+    """Makes a matcher and runs it; returns the seconds, and the most memory of its own that the server's process had, in MB."""
     comparisons = "NULL" if compared is None else "'" + json.dumps(compared) + "'"
-    began = time.monotonic()
-    bench.cluster.psql("cdp_matching", "SET client_min_messages = warning", f"SELECT cdp.create_matcher('{table}', {comparisons}, {blocking}, 'people.{table}')",
-                       f"SELECT cdp.find_matches('{table}')")
-    return time.monotonic() - began
+    with bench.cluster.session("cdp_matching") as session, PeakMemory(session.run("SELECT pg_backend_pid()")) as memory:
+        began = time.monotonic()
+        session.run("SET client_min_messages = warning")
+        session.run(f"SELECT cdp.create_matcher('{table}', {comparisons}, {blocking}, 'people.{table}')")
+        session.run(f"SELECT cdp.find_matches('{table}')")
+        seconds = time.monotonic() - began
+    return seconds, memory.megabytes
 
 
 def _published(bench, data, table, columns, files, key, person, compared, pairs_budget, clusters_budget):
@@ -107,9 +111,9 @@ def _beside_splink(bench, count):
 
 def _large(bench, count):
     _load(bench, "many", PEOPLE, [_people(bench, count)])
-    seconds = _match(bench, "many", COMPARED)
+    seconds, megabytes = _match(bench, "many", COMPARED)
     pairs = bench.cluster.psql("cdp_matching", "SELECT count(*) FROM cdp.match WHERE matcher = 'many'")
-    bench.report.note(f"matching {count:,} people, rules chosen: {seconds:.0f} s, {int(pairs):,} pairs kept")
+    bench.report.note(f"matching {count:,} people, rules chosen: {seconds:.0f} s, {int(pairs):,} pairs kept, at most {megabytes:,.0f} MB")
 
 
 def _people(bench, count):

@@ -1,6 +1,7 @@
 """The worker's own memory after a million messages and after ten."""
 
 import re
+import threading
 from pathlib import Path
 
 from sections.pipeline import feed, wait_for_worker
@@ -20,7 +21,7 @@ def run(bench):
         if wait_for_worker(cluster, database) != pid:
             raise RuntimeError("the worker was restarted meanwhile")
         _wait_until_idle(cluster, database)
-        megabytes.append(_own_megabytes(pid))
+        megabytes.append(own_megabytes(pid))
         bench.workload.forget(files)
     bench.report.note(f"worker's memory after each {unit:,} messages, MB: "
                       + ", ".join(f"{size:.1f}" for size in megabytes))
@@ -39,7 +40,28 @@ def _wait_until_idle(cluster, database):
         session.run("SELECT pg_sleep(1.5)")
 
 
-def _own_megabytes(pid):
+def own_megabytes(pid):
     """Anonymous memory. Not "private": that counts shared buffers which only this process has touched."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     return int(re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE)[1]) / 1024
+
+
+class PeakMemory:
+    """Context manager: the most memory of its own that a process had meanwhile, looked at ten times a second."""
+
+    def __init__(self, pid):
+        self.megabytes = 0
+        self._pid, self._done = pid, threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self):
+        while not self._done.wait(0.1):
+            self.megabytes = max(self.megabytes, own_megabytes(self._pid))

@@ -12,7 +12,7 @@ namespace cdp::activate {
 
 /// A row of cdp.destination.
 struct Definition {
-    int64 destination_id;
+    int64 destination_id = 0;
     std::string name;
     std::optional<std::string> segment;
     int64 segment_id = 0;                                       // 0: none, or it is not there
@@ -74,7 +74,6 @@ public:
     /// Reads cdp.destination. Statements are planned when first used, and kept.
     static Destinations Load();
 
-    bool empty() const { return destinations_.empty(); }
     const std::vector<Destination>& all() const { return destinations_; }
     /// Throws if there is none of that name.
     const Destination& Named(std::string_view name) const;

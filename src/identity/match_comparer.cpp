@@ -227,6 +227,7 @@ bool Comparer::Unlike(uint32_t x, uint32_t y) const {
     if (in_a == 0 || in_b == 0) return false;
     // An edit takes out a letter and puts in another, at most.
     if (apart <= 2 * most_edits_ && std::abs(in_a - in_b) <= most_edits_) return false;
+    if (least_alike_ > 1) return true;
     // Jaro's similarity is at most that of all common letters in order, and up to 0.7 Winkler adds nothing.
     const double common = 0.5 * (in_a + in_b - apart);
     return (common / in_a + common / in_b + 1) / 3 < std::min(0.7, least_alike_) - 1e-9;
@@ -234,7 +235,7 @@ bool Comparer::Unlike(uint32_t x, uint32_t y) const {
 
 LevelNumber Comparer::Compare(uint32_t x, uint32_t y) const {
     Measures measures;
-    if (Unlike(x, y)) {
+    if (!told_by_letters_ && Unlike(x, y)) {
         measures.jaro_winkler = 0;
         measures.levenshtein = measures.damerau = most_edits_ + 1;
     }

@@ -74,6 +74,7 @@ private:
     bool Like(uint32_t x, uint32_t other) const;
     /// Whether two texts have too few letters in common to reach any level of likeness or of edits.
     bool Unlike(uint32_t x, uint32_t y) const;
+    /// The level of two values that Level() could not tell otherwise.
     LevelNumber Compare(uint32_t x, uint32_t y) const;
     bool Reaches(const struct Level& level, uint32_t x, uint32_t y, struct Measures& measures) const;
 
@@ -93,7 +94,7 @@ private:
     using Letters = std::array<uint8_t, 16>;  // how often each occurs, those with the same lower bits together; all 0: not counted
     std::vector<Letters> letters_;
     bool told_by_letters_ = false;      // Unlike() decides all levels but the first
-    double least_alike_ = 2;            // Jaro-Winkler that a level asks for
+    double least_alike_ = 2;            // Jaro-Winkler that a level asks for; over 1: none does
     std::vector<uint32_t> users_, sounds_;
     std::vector<std::vector<uint32_t>> elements_;
     // The partner column, its values as values of this one.

@@ -120,16 +120,16 @@ std::vector<std::string> ColumnsFor(Source& source, std::vector<std::string> col
     return columns;
 }
 
-std::vector<std::string> ModelColumns(const Model& model) {
-    std::vector<std::string> columns;
-    for (const auto& c : model.comparisons) columns.push_back(c.comparison.column);
-    return columns;
-}
-
 std::vector<Comparison> ComparisonsOf(const Model& model) {
     std::vector<Comparison> comparisons;
     for (const auto& c : model.comparisons) comparisons.push_back(c.comparison);
     return comparisons;
+}
+
+std::vector<std::string> ColumnsOf(std::span<const Comparison> comparisons) {
+    std::vector<std::string> columns;
+    for (const auto& comparison : comparisons) columns.push_back(comparison.column);
+    return columns;
 }
 
 const std::vector<std::string>& RulesOf(const Matcher& matcher) {
@@ -171,7 +171,6 @@ void Complete(std::vector<Scored>& found, uint32_t records, Scorer& scorer, doub
             }
     }
     found.insert(found.end(), more.begin(), more.end());
-    std::sort(found.begin(), found.end(), by_pair);
 }
 
 Datum ArrayOf(std::vector<Datum>& elements, Oid type, int16 length, char align) {
@@ -281,9 +280,7 @@ std::vector<std::string> Run::ChooseBlocking(std::span<const Comparison> compari
 }
 
 void Run::Prepare(std::span<const Comparison> comparisons, const std::vector<std::string>& rules) {
-    std::vector<std::string> columns;
-    for (const auto& comparison : comparisons) columns.push_back(comparison.column);
-    prints_.emplace(*records_, ColumnsFor(source_, std::move(columns), rules));
+    prints_.emplace(*records_, ColumnsFor(source_, ColumnsOf(comparisons), rules));
     comparer_.emplace(*records_, comparisons, Region());
     candidates_.emplace(source_, *records_, rules);
     records_->ForgetValues();
@@ -322,8 +319,9 @@ void Run::Find() {
     const Model& model = matcher_.model->model;
     if (!comparer_) {
         const auto& rules = RulesOf(matcher_);
-        records_ = source_.Load(ColumnsFor(source_, ModelColumns(model), rules));
-        Prepare(ComparisonsOf(model), rules);
+        const auto comparisons = ComparisonsOf(model);
+        records_ = source_.Load(ColumnsFor(source_, ColumnsOf(comparisons), rules));
+        Prepare(comparisons, rules);
     }
     std::vector<bool> fresh;
     if (matcher_.matched) fresh = prints_->Fresh(matcher_.matcher_id);
@@ -361,7 +359,8 @@ void Find(Matcher& matcher) {
 Explanation Explain(const Matcher& matcher, const std::string& id_a, const std::string& id_b) {
     const Model& model = matcher.model->model;
     Source source(matcher.table, matcher.owner);
-    const Records records = source.Load(ColumnsFor(source, ModelColumns(model), {}));
+    const auto comparisons = ComparisonsOf(model);
+    const Records records = source.Load(ColumnsFor(source, ColumnsOf(comparisons), {}));
     Pair pair{UINT32_MAX, UINT32_MAX};
     for (uint32_t i = 0; i < records.size(); ++i) {
         if (records.key(i) == id_a) pair.a = i;
@@ -369,7 +368,6 @@ Explanation Explain(const Matcher& matcher, const std::string& id_a, const std::
     }
     for (const auto& [number, id] : {std::pair(pair.a, id_a), std::pair(pair.b, id_b)})
         if (number == UINT32_MAX) throw Error(sqlstate::undefined_object, "record \"" + id + "\" of " + source.what() + " does not exist");
-    const auto comparisons = ComparisonsOf(model);
     PairComparer comparer(records, comparisons, Region());
     Scorer scorer(comparer, model);
     std::vector<Scorer::Part> parts;
