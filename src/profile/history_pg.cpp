@@ -130,6 +130,7 @@ void FillTrait(const Traits& traits, int trait_id, int64 clock, bool is_new) {
     pg::Scratch memory;
     const auto write = [&] {
         const pg::Scratch::Use use(memory);
+        const pg::Probes probes;
         People people(traits, clock);
         for (const auto& entry : states) people.Want(entry.first);
         people.Load();

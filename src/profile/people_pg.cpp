@@ -63,12 +63,16 @@ void People::Load() {
     auto& access = traits_.access();
     rows_ = access.read.Query();
 
+    // A join gives them in the order of ids or of the table, as it is planned.
+    std::vector<std::pair<int64, uint64>> order(rows_.size());
+    for (uint64 i = 0; i < rows_.size(); ++i) order[i] = {rows_.Int8(i, kProfileId + 1), i};
+    if (!std::is_sorted(order.begin(), order.end())) std::sort(order.begin(), order.end());
+
     RowReader reader(traits_);
     loaded_.reserve(rows_.size());
-    for (uint64 i = 0; i < rows_.size(); ++i) {
+    for (const auto& [id, i] : order) {
         Person person = reader.Read(rows_, i, clock_);
-        const int64 profile_id = person.profile_id();
-        loaded_.emplace_back(profile_id, std::move(person));
+        loaded_.emplace_back(id, std::move(person));
     }
     if (loaded_.size() != wanted_.size())
         throw Error(sqlstate::data_corrupted, "profiles are missing that identifiers belong to")
