@@ -105,7 +105,8 @@ void Ledger::WriteIdentifiers(BatchIdentifiers& identifiers, Resolver& resolver,
     auto& entries = identifiers.entries();
     std::vector<Datum> type_names;
     for (const auto& type : identifiers.rules().types()) type_names.push_back(pg::TextDatum(type.name));
-    pg::TableWriter writer("cdp.identifier", {"identifier_id", "type", "value", "profile_id", "first_seen_at", "last_seen_at"});
+    const std::vector<std::string> columns{"identifier_id", "type", "value", "profile_id", "first_seen_at", "last_seen_at"};
+    pg::TableWriter known("cdp.identifier", columns), fresh("cdp.identifier", columns);
     for (const int i : identifiers.by_value()) {
         auto& entry = entries[i];
         if (!entry.is_new && !entry.seen_changed) continue;
@@ -113,16 +114,17 @@ void Ledger::WriteIdentifiers(BatchIdentifiers& identifiers, Resolver& resolver,
                                                   Int64GetDatum(resolver.ProfileOf(resolver.NodeOf(i))),
                                                   TimestampTzGetDatum(entry.first_seen), TimestampTzGetDatum(entry.last_seen)};
         if (entry.is_new)
-            writer.Insert(row);
+            fresh.Insert(row);
         else
-            writer.Update(&entry.place, row);
+            known.Update(&entry.place, row);
     }
-    writer.Write();
+    known.Write();
     if (merges.any()) {
         static pg::Statement move(
             "UPDATE cdp.identifier i SET profile_id = b.survivor FROM cdp_batch_merge b WHERE i.profile_id = b.gone");
         move.Execute();
     }
+    fresh.Write();
 }
 
 void Ledger::WriteLinks() {

@@ -114,6 +114,7 @@ public:
     ~Scratch() { MemoryContextDelete(context_); }
     Scratch(const Scratch&) = delete;
     void Reset() { MemoryContextReset(context_); }
+    MemoryContext context() const { return context_; }
 
     class Use {
     public:

@@ -56,8 +56,8 @@ std::vector<int> IndexEntries::Order() const {
     return order;
 }
 
-void IndexEntries::Write(Relation table, MemoryContext scratch, std::vector<char>* duplicate, bool ignore) {
-    const auto check = !unique() ? UNIQUE_CHECK_NO : ignore ? UNIQUE_CHECK_PARTIAL : UNIQUE_CHECK_YES;
+void IndexEntries::Write(Relation table, MemoryContext scratch, std::vector<char>* duplicate, IndexUniqueCheck check) {
+    if (!unique()) check = UNIQUE_CHECK_NO;
     const auto order = Order();
     char* marks = duplicate->empty() ? nullptr : duplicate->data();
     Call([&] {

@@ -21,6 +21,7 @@ public:
     IndexEntries(Relation index, IndexInfo* info, size_t rows);
 
     bool unique() const;
+    Relation relation() const { return index_; }
     /// The columns of the table that the index has, by number.
     const AttrNumber* attributes() const { return info_->ii_IndexAttrNumbers; }
     int width() const { return info_->ii_NumIndexAttrs; }
@@ -29,9 +30,13 @@ public:
     /// pointed to. `unchanged`: of a row that an update has moved, and whose columns here are the same. Neither throws nor ereports.
     void Add(const Datum* values, const bool* nulls, const ItemPointerData& place, bool unchanged);
 
-    /// Writes the entries, but for those that `duplicate` marks (by the order in which they were taken; empty: none). With `ignore`, marks those whose
-    /// key is there already instead of raising.
-    void Write(Relation table, MemoryContext scratch, std::vector<char>* duplicate, bool ignore);
+    std::span<const ItemPointerData> places() const { return {places_.data(), count_}; }
+    /// Whether all of them are unchanged.
+    bool unchanged() const { return std::find(unchanged_.begin(), unchanged_.begin() + static_cast<ptrdiff_t>(count_), 0) == unchanged_.begin() + static_cast<ptrdiff_t>(count_); }
+
+    /// Writes the entries, but for those that `duplicate` marks (by the order in which they were taken; empty: none). `check`: of a unique
+    /// index. With UNIQUE_CHECK_PARTIAL those are marked whose key may be there already, and nobody is waited for.
+    void Write(Relation table, MemoryContext scratch, std::vector<char>* duplicate, IndexUniqueCheck check);
 
 private:
     /// In which order to write: the index's own, if its leading columns are integers or times; otherwise as they came.

@@ -13,6 +13,7 @@ char* default_region = nullptr;
 int64 dedupe_window = 0;
 int batch_size = 0;
 int batch_memory = 0;
+int index_helpers = 0;
 
 namespace {
 
@@ -101,6 +102,9 @@ void DefineSettings() {
     DefineCustomIntVariable("cdp.batch_memory", "How much memory one batch may take, roughly.",
                             "A batch ends with the message that exceeds it.",
                             &batch_memory, 512 * 1024, 1024, MAX_KILOBYTES, PGC_SUSET, GUC_UNIT_KB, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("cdp.index_helpers", "How many background workers enter rows into indexes beside a large batch.",
+                            "They come from max_worker_processes; where none is free a batch goes on without.",
+                            &index_helpers, 1, 0, 16, PGC_SUSET, 0, nullptr, nullptr, nullptr);
     DefineCustomStringVariable("cdp.mock_time", "For tests: the time that it is, as far as windows, timers and now() in conditions go.",
                                "Empty: the real time. It does not go backwards: who was looked at at one instant is not looked at as of an earlier one.",
                                &mock_time_text, "", PGC_SUSET, 0, CheckMockTime, AssignMockTime, nullptr);

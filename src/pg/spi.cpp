@@ -101,6 +101,7 @@ std::vector<std::string> TextArray(Datum array) {
 }
 
 Rows Query(const std::string& sql, std::initializer_list<Arg> args, bool read_only) {
+    before_statement(nullptr);
     Split split(args);
     const int code = Call([&] {
         return SPI_execute_with_args(sql.c_str(), static_cast<int>(split.types.size()), split.types.data(),
@@ -140,6 +141,7 @@ bool receive_id(TupleTableSlot* slot, DestReceiver* self) {
 }  // namespace
 
 std::vector<int64> Ids(const std::string& sql, std::initializer_list<Arg> args) {
+    before_statement(nullptr);
     Split split(args);
     IdReceiver receiver{};
     receiver.of_server.receiveSlot = receive_id;
@@ -189,6 +191,7 @@ SPIPlanPtr Statement::plan() {
 int Statement::Run(std::initializer_list<Arg> args, uint64 limit, bool read_only) {
     Split split(args);
     SPIPlanPtr prepared = plan();
+    before_statement(prepared);
     const int code = Call([&] {
         return SPI_execute_plan(prepared, split.values.data(), split.nulls.data(), read_only, static_cast<long>(limit));
     });
@@ -208,6 +211,7 @@ uint64 Statement::Execute(std::initializer_list<Arg> args) {
 }
 
 Cursor::Cursor(const std::string& sql, std::initializer_list<Arg> args, bool read_only) {
+    before_statement(nullptr);
     Split split(args);
     portal_ = Call([&] {
         return SPI_cursor_open_with_args(nullptr, sql.c_str(), static_cast<int>(split.types.size()), split.types.data(),
@@ -282,6 +286,7 @@ std::string OutputText(Oid type, Datum value) {
 
 uint64 StagedRows::Take(Statement& statement) {
     SPIPlanPtr plan = statement.plan();
+    before_statement(plan);
     const int code = Call([&] {
         DestReceiver* receiver = CreateDestReceiver(DestTuplestore);
         SetTuplestoreDestReceiverParams(receiver, store_, CurrentMemoryContext, false, nullptr, nullptr);

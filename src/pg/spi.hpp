@@ -37,6 +37,9 @@ public:
     LatestSnapshot(const LatestSnapshot&) = delete;
 };
 
+/// What is done before a statement runs. Its plan, or null where it has none that is known before.
+inline void (*before_statement)(SPIPlanPtr) = [](SPIPlanPtr) {};
+
 /// An argument of a statement.
 struct Arg {
     Oid type;

@@ -2,6 +2,7 @@
 #include "pg/table_writer.hpp"
 
 #include "pg/index_entries.hpp"
+#include "pg/index_helpers.hpp"
 #include "pg/names.hpp"
 
 extern "C" {
@@ -165,11 +166,23 @@ struct Layout {
     bool* Nulls(size_t place) { return &nulls[place * natts]; }
 };
 
-/// For each index of a relation, entries for at most `rows` rows.
-std::vector<IndexEntries> EntriesOf(const ResultRelInfo* info, size_t rows) {
+/// For each index of a relation but those `left_out`, entries for at most `rows` rows.
+std::vector<IndexEntries> EntriesOf(const ResultRelInfo* info, size_t rows, std::span<const Relation> left_out = {}) {
     std::vector<IndexEntries> entries;
-    for (int i = 0; i < info->ri_NumIndices; ++i) entries.emplace_back(info->ri_IndexRelationDescs[i], info->ri_IndexRelationInfo[i], rows);
+    for (int i = 0; i < info->ri_NumIndices; ++i)
+        if (Relation index = info->ri_IndexRelationDescs[i]; std::find(left_out.begin(), left_out.end(), index) == left_out.end())
+            entries.emplace_back(index, info->ri_IndexRelationInfo[i], rows);
     return entries;
+}
+
+/// Those indexes that helpers are to enter the rows into. Duplicates are to be found here, before anything else is entered.
+std::vector<Relation> ForHelpers(const ResultRelInfo* info, size_t rows, bool ignore_duplicates) {
+    std::vector<Relation> indexes;
+    for (int i = 0; i < info->ri_NumIndices; ++i)
+        if (Relation index = info->ri_IndexRelationDescs[i]; !ignore_duplicates || !index->rd_index->indisunique) indexes.push_back(index);
+    const IndexHelpers* helpers = IndexHelpers::current();
+    if (helpers == nullptr || !helpers->Takes(info->ri_RelationDesc, indexes, rows)) indexes.clear();
+    return indexes;
 }
 
 /// Writes a chunk of rows to the heap, and to `places` where they went. May ereport.
@@ -194,7 +207,7 @@ void insert_chunk(Execution& execution, ResultRelInfo* info, Layout* chunk, Tupl
     MemoryContextReset(execution.scratch);
 }
 
-/// Takes rows back whose keys were there already.
+/// Takes rows back, and out of the target's places, whose keys were there already.
 void Withdraw(Target* target, const std::vector<char>& duplicate) {
     if (std::find(duplicate.begin(), duplicate.end(), 1) == duplicate.end()) return;
     Call([&] {
@@ -207,13 +220,18 @@ void Withdraw(Target* target, const std::vector<char>& duplicate) {
                 elog(ERROR, "a row that was just inserted cannot be taken back");
         }
     });
+    size_t kept = 0;
+    for (size_t i = 0; i < duplicate.size(); ++i)
+        if (!duplicate[i]) target->places[kept++] = target->places[i];
+    target->places.resize(kept);
 }
 
-/// Writes those of the rows that are the target's to its heap and then to its indexes.
+/// Writes those of the rows that are the target's to its heap and then to its indexes. `root`: the table that was asked for.
 template <class Rows>
-void InsertInto(Execution& execution, Target* target, const Rows& rows, bool ignore_duplicates) {
+void InsertInto(Execution& execution, Oid root, Target* target, const Rows& rows, bool ignore_duplicates) {
     const size_t count = target->rows.size(), width = target->attributes.size(), at_once = std::min(kAtOnce, count);
-    auto entries = EntriesOf(target->info, count);
+    const auto handed_over = ForHelpers(target->info, count, ignore_duplicates);
+    auto entries = EntriesOf(target->info, count, handed_over);
     target->places.resize(count);
     Slots slots(execution, target->relation());
     std::vector<TupleTableSlot*> filled;
@@ -234,8 +252,9 @@ void InsertInto(Execution& execution, Target* target, const Rows& rows, bool ign
     std::vector<char> duplicate(count);
     for (const bool unique : {true, false})  // what is there already is found before it is entered anywhere else
         for (auto& index : entries)
-            if (index.unique() == unique) index.Write(target->relation(), execution.scratch, &duplicate, ignore_duplicates);
+            if (index.unique() == unique) index.Write(target->relation(), execution.scratch, &duplicate, ignore_duplicates ? UNIQUE_CHECK_PARTIAL : UNIQUE_CHECK_YES);
     if (ignore_duplicates) Withdraw(target, duplicate);
+    if (!handed_over.empty() && !target->places.empty()) IndexHelpers::current()->Enter(root, target->relation(), handed_over, target->places, false);
 }
 
 /// The rows of an update that every index must know at their new places.
@@ -273,8 +292,17 @@ public:
     }
 
     void Write() {
+        if (entries_.empty()) return;
+        std::vector<Relation> handed_over;
+        for (const auto& index : entries_)
+            if (index.unchanged()) handed_over.push_back(index.relation());
+        IndexHelpers* helpers = IndexHelpers::current();
+        if (helpers == nullptr || !helpers->Takes(table_, handed_over, entries_.front().places().size())) handed_over.clear();
         std::vector<char> none;
-        for (auto& index : entries_) index.Write(table_, execution_.scratch, &none, false);
+        for (auto& index : entries_)
+            if (std::find(handed_over.begin(), handed_over.end(), index.relation()) == handed_over.end())
+                index.Write(table_, execution_.scratch, &none, UNIQUE_CHECK_YES);
+        if (!handed_over.empty()) helpers->Enter(RelationGetRelid(table_), table_, handed_over, entries_.front().places(), true);
     }
 
 private:
@@ -345,7 +373,7 @@ void TableWriter::InsertAll(Relation table) {
     for (const auto& target : targets) plain = plain && target->Plain();
     if (plain)
         for (const auto& target : targets)
-            if (!target->rows.empty()) InsertInto(execution, target.get(), inserted_, duplicates_ == Duplicates::kIgnore);
+            if (!target->rows.empty()) InsertInto(execution, RelationGetRelid(table), target.get(), inserted_, duplicates_ == Duplicates::kIgnore);
     if (routing != nullptr) Call([&] { ExecCleanupTupleRouting(state, routing); });
     execution.Close();
     if (!plain) WriteByStatement(inserted_, {}, true);

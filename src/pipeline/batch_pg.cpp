@@ -8,6 +8,7 @@
 #include "govern/consent_pg.hpp"
 #include "identity/ledger_pg.hpp"
 #include "identity/separations_pg.hpp"
+#include "pg/index_helpers.hpp"
 #include "pg/settings.hpp"
 #include "pipeline/definitions_pg.hpp"
 #include "pipeline/follow_rows_pg.hpp"
@@ -45,8 +46,9 @@ private:
     void DropDuplicates();
     void Join();
     void FillEvents();
+    void WriteLedger();
     void FoldPeople();
-    void Write();
+    void WritePeople();
     void WriteConsents(bool any_gone);
     std::span<identity::Candidate> Carried(const Accepted& a) { return std::span(carried_).subspan(a.first, a.count); }
     std::span<identity::Candidate> Kept(const Accepted& a) { return Carried(a).first(static_cast<size_t>(a.joined.kept)); }
@@ -62,6 +64,7 @@ private:
     std::optional<identity::Resolver> resolver_;
     std::optional<profile::People> people_;
     std::optional<collect::Events> events_;
+    std::optional<identity::StagedMerges> merges_;
     identity::Ledger ledger_;
     std::vector<segment::Touched> touched_;
 };
@@ -138,6 +141,13 @@ void Batch::FillEvents() {
     }
 }
 
+/// What does not depend on the people: while they are worked on its rows are entered into their indexes.
+void Batch::WriteLedger() {
+    merges_.emplace(*resolver_, identifiers_);
+    events_->Write();
+    ledger_.Write(identifiers_, *resolver_, *merges_);
+}
+
 void Batch::FoldPeople() {
     auto& people = *people_;
     people.Arrange(*resolver_);
@@ -166,13 +176,11 @@ void Batch::FoldPeople() {
     }
 }
 
-void Batch::Write() {
-    const identity::StagedMerges merges(*resolver_, identifiers_);
-    events_->Write();
-    ledger_.Write(identifiers_, *resolver_, merges);
-    WriteConsents(merges.any());
-    profile::WriteAccounts(events_->rows(), [&](size_t i) { return people_->OfNode(accepted_[i].joined.node).profile_id(); }, merges.any());
-    WritePeople(definitions_, *people_, touched_, merges.any(), {ledger_.first_new(), ledger_.new_count()});
+void Batch::WritePeople() {
+    const bool merged = merges_->any();
+    WriteConsents(merged);
+    profile::WriteAccounts(events_->rows(), [&](size_t i) { return people_->OfNode(accepted_[i].joined.node).profile_id(); }, merged);
+    pipeline::WritePeople(definitions_, *people_, touched_, merged, {ledger_.first_new(), ledger_.new_count()});
     NoteProblems(definitions_);
     collect::MessageKeys::Remember(std::move(keys_), pg::dedupe_window);
 }
@@ -188,10 +196,14 @@ void Batch::Run() {
     Validate();
     DropDuplicates();
     if (!accepted_.empty()) {
+        pg::IndexHelpers helpers(accepted_.size());
         Join();
         FillEvents();
+        WriteLedger();
         FoldPeople();
-        Write();
+        helpers.Finish();  // conditions that users wrote may read anything
+        WritePeople();
+        helpers.Finish();
     }
     rejections_.Write();
 }
