@@ -2,6 +2,7 @@
 #include "identity/ledger_pg.hpp"
 
 #include "collect/events_pg.hpp"
+#include "pg/read_ahead.hpp"
 #include "pg/table_writer.hpp"
 
 namespace cdp::identity {
@@ -135,8 +136,16 @@ void Ledger::WriteLinks() {
     links_.erase(std::unique(links_.begin(), links_.end(), [&](const Link& x, const Link& y) { return pair(x) == pair(y); }), links_.end());
     {
         pg::StagedRows staged("cdp_batch_pair", {{"place", INT4OID}, {"identifier_a", INT8OID}, {"identifier_b", INT8OID}});
-        for (size_t i = 0; i < links_.size(); ++i)
-            if (!links_[i].surely_new) staged.Add({Int32GetDatum(static_cast<int32>(i)), Int64GetDatum(links_[i].a), Int64GetDatum(links_[i].b)});
+        std::vector<std::pair<int64, int64>> wanted;
+        for (size_t i = 0; i < links_.size(); ++i) {
+            if (links_[i].surely_new) continue;
+            staged.Add({Int32GetDatum(static_cast<int32>(i)), Int64GetDatum(links_[i].a), Int64GetDatum(links_[i].b)});
+            wanted.push_back(pair(links_[i]));
+        }
+        pg::ReadAhead("identity_link_a", wanted.size(), [&](size_t i, Datum* values) {
+            values[0] = Int64GetDatum(wanted[i].first);
+            values[1] = Int64GetDatum(wanted[i].second);
+        });
         static pg::Statement find(
             "SELECT b.place FROM cdp_batch_pair b JOIN cdp.identity_link l"
             " ON l.identifier_a = b.identifier_a AND l.identifier_b = b.identifier_b AND l.cause = 'message'"

@@ -5,6 +5,7 @@
 
 #include "identity/blocked.hpp"
 #include "identity/phone.hpp"
+#include "pg/read_ahead.hpp"
 #include "pg/settings.hpp"
 
 extern "C" {
@@ -221,6 +222,11 @@ void BatchIdentifiers::LookUp() {
 
     // In the order of the index, so that neighbours share its pages.
     by_value_ = InOrder(entries_);
+    pg::ReadAhead("identifier_value_type", by_value_.size(), [&](size_t k, Datum* values) {
+        const Entry& entry = entries_[by_value_[k]];
+        values[0] = pg::TextDatum(entry.value);
+        values[1] = type_names[entry.type];
+    });
     for (const int i : by_value_) {
         const Datum value = pg::TextDatum(entries_[i].value);
         staged.Add({Int32GetDatum(i), type_names[entries_[i].type], value});

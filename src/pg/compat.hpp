@@ -19,3 +19,10 @@ auto Untyped(R (*)(A...)) -> R (*)();
 #if PG_VERSION_NUM >= 160000
 #define pg_database_ownercheck(database, role) object_ownercheck(DatabaseRelationId, database, role)
 #endif
+
+// The root of a B-tree: with the table since 16.
+#if PG_VERSION_NUM >= 160000
+#define CDP_BT_GETROOT(index) _bt_getroot(index, nullptr, BT_READ)
+#else
+#define CDP_BT_GETROOT(index) _bt_getroot(index, BT_READ)
+#endif

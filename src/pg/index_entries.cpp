@@ -1,6 +1,8 @@
 // pg/index_entries.cpp: see index_entries.hpp.
 #include "pg/index_entries.hpp"
 
+#include "pg/read_ahead.hpp"
+
 #include <numeric>
 
 extern "C" {
@@ -11,6 +13,12 @@ extern "C" {
 }
 
 namespace cdp::pg {
+
+namespace {
+
+constexpr size_t kFewestAhead = 1'000, kAhead = 64;  // entries
+
+}  // namespace
 
 bool IndexEntries::Suffices(Relation index, const IndexInfo* info) {
     return info->ii_Expressions == NIL && info->ii_Predicate == NIL && info->ii_ExclusionOps == nullptr &&
@@ -59,6 +67,8 @@ std::vector<int> IndexEntries::Order() const {
 void IndexEntries::Write(Relation table, MemoryContext scratch, std::vector<char>* duplicate, IndexUniqueCheck check) {
     if (!unique()) check = UNIQUE_CHECK_NO;
     const auto order = Order();
+    LeavesAhead leaves(index_);
+    size_t wanted = leaves.worth() && count_ >= kFewestAhead ? 0 : count_;  // of the leaf pages, those before it were asked for
     char* marks = duplicate->empty() ? nullptr : duplicate->data();
     Call([&] {
         const MemoryContext outer = MemoryContextSwitchTo(scratch);
@@ -67,6 +77,10 @@ void IndexEntries::Write(Relation table, MemoryContext scratch, std::vector<char
             if ((++done & 255) == 0) {
                 CHECK_FOR_INTERRUPTS();
                 MemoryContextReset(scratch);
+            }
+            for (; wanted < std::min(count_, done + kAhead); ++wanted) {
+                const size_t at = static_cast<size_t>(order[wanted]) * static_cast<size_t>(width());
+                leaves.want(&values_[at], &nulls_[at]);
             }
             if (marks != nullptr && marks[entry]) continue;
             const size_t at = static_cast<size_t>(entry) * static_cast<size_t>(width());

@@ -1,6 +1,7 @@
 // profile/people_pg.cpp: see people_pg.hpp.
 #include "profile/people_pg.hpp"
 
+#include "pg/read_ahead.hpp"
 #include "pg/table_writer.hpp"
 #include "profile/history_pg.hpp"
 #include "profile/timers_pg.hpp"
@@ -58,6 +59,7 @@ void People::Load() {
     std::sort(wanted_.begin(), wanted_.end());
     wanted_.erase(std::unique(wanted_.begin(), wanted_.end()), wanted_.end());
     if (wanted_.empty()) return;
+    pg::ReadAhead("profile_pkey", wanted_.size(), [&](size_t i, Datum* values) { values[0] = Int64GetDatum(wanted_[i]); });
     pg::StagedRows staged("cdp_batch_wanted", {{"profile_id", INT8OID}});
     for (const int64 id : wanted_) staged.Add({Int64GetDatum(id)});
     auto& access = traits_.access();
