@@ -1,6 +1,8 @@
 // pg/special_call.cpp: see special_call.hpp.
 #include "pg/special_call.hpp"
 
+#include "pg/plain_style.hpp"
+
 extern "C" {
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
@@ -17,19 +19,6 @@ extern "C" {
 namespace cdp::pg {
 
 namespace {
-
-/// The texts of constants do not depend on the session's settings while this is alive.
-struct PlainStyle {
-    int date = DateStyle, interval = IntervalStyle;
-    PlainStyle() {
-        DateStyle = USE_ISO_DATES;
-        IntervalStyle = INTSTYLE_POSTGRES;
-    }
-    ~PlainStyle() {
-        DateStyle = date;
-        IntervalStyle = interval;
-    }
-};
 
 struct Argument {
     const char* name;

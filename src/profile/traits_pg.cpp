@@ -2,6 +2,7 @@
 #include "profile/traits_pg.hpp"
 
 #include "pg/names.hpp"
+#include "pg/plain_style.hpp"
 
 extern "C" {
 #include "access/table.h"
@@ -17,8 +18,27 @@ namespace cdp::profile {
 
 namespace {
 
-/// The text as a Datum of `type`, by its input function; nothing if the type refuses it.
+/// Whether a text of a date or a time says when by the clock of whoever reads it: it would be another value each time.
+bool AsksTheClock(Oid type, std::string_view text) {
+    if (type != DATEOID && type != TIMEOID && type != TIMESTAMPOID && type != TIMESTAMPTZOID) return false;
+    static constexpr std::string_view words[] = {"now", "today", "tomorrow", "yesterday"};
+    std::string word;
+    for (size_t at = 0; at <= text.size(); ++at) {
+        const char c = at < text.size() ? static_cast<char>(text[at] | 0x20) : ' ';  // a letter in lower case
+        if (c >= 'a' && c <= 'z') {
+            word += c;
+            continue;
+        }
+        if (std::find(std::begin(words), std::end(words), word) != std::end(words)) return true;
+        word.clear();
+    }
+    return false;
+}
+
+/// The text as a Datum of `type`, by its input function, the same in every session; nothing if the type refuses it.
 std::optional<Datum> FromText(Oid type, const std::string& text) {
+    if (AsksTheClock(type, text)) return std::nullopt;
+    const pg::PlainStyle style;
     try {
         return pg::Call([&] {
             Oid input, io_param;
@@ -162,7 +182,10 @@ std::optional<Value> ValueOf(const Trait& trait, const pg::Json& json) {
         case ValueKind::kBoolean: return Value(int64_t{DatumGetBool(*datum)});
         case ValueKind::kDate: return Value(int64_t{DatumGetDateADT(*datum)});
         case ValueKind::kTime: return Value(int64_t{DatumGetTimestampTz(*datum)});
-        case ValueKind::kText: return Value(pg::OutputText(trait.type, *datum));
+        case ValueKind::kText: {
+            const pg::PlainStyle style;
+            return Value(pg::OutputText(trait.type, *datum));
+        }
     }
     return std::nullopt;
 }
