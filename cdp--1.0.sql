@@ -3497,7 +3497,7 @@ CREATE FUNCTION cdp.create_trait(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_create_trait';
 COMMENT ON FUNCTION cdp.create_trait(text, regtype, text, text, text[]) IS
-    'Makes a trait of identify messages a typed column of cdp.profile, filled from history. path: where in the traits, by default name; survivorship: last, first, most_frequent, min, max or source_priority (sources, best first, * for any other; of one source the last). Values that the type refuses do not count; null unsets, for last and source_priority. Dates, times and intervals are read as with TimeZone UTC, DateStyle ISO, MDY and IntervalStyle postgres, whoever processes; those that the clock gives (now, today and the like) do not count.';
+    'Makes a trait of identify messages a typed column of cdp.profile, filled from history. path: where in the traits, by default name; survivorship: last, first, most_frequent, min, max or source_priority (sources, best first, * for any other; of one source the last). Values that the type refuses do not count (5.0 is an integer, 5.5 is none); null unsets, for last and source_priority. jsonb is the JSON as it was sent. Dates, times and intervals are read as with TimeZone UTC, DateStyle ISO, MDY and IntervalStyle postgres, whoever processes; those that the clock gives (now, today and the like) do not count.';
 REVOKE ALL ON FUNCTION cdp.create_trait(text, regtype, text, text, text[]) FROM PUBLIC;
 
 CREATE FUNCTION cdp.create_computed_trait(
@@ -3508,7 +3508,7 @@ CREATE FUNCTION cdp.create_computed_trait(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_create_computed_trait';
 COMMENT ON FUNCTION cdp.create_computed_trait(text, text, text, text, text, interval, regtype) IS
-    'Makes an aggregate over a person''s events a column of cdp.profile, filled from history: count, sum, avg, min, max, first, last, distinct_count, most_frequent or unique_list, of the events named event (NULL: all), of a property (a.b for nested ones), of those only that meet filter, an SQL condition over the columns of cdp.event. Numbers are numeric, counts bigint; first, last and most_frequent are text or of the given type, read as cdp.create_trait says. With a window only the events with occurred_at > date_trunc(step, now()) - window count, in UTC, the step being a minute for windows of up to a day and an hour for longer ones; values fall as events grow too old, with no new message.';
+    'Makes an aggregate over a person''s events a column of cdp.profile, filled from history: count, sum, avg, min, max, first, last, distinct_count, most_frequent or unique_list, of the events named event (NULL: all), of a property (a.b for nested ones), of those only that meet filter, an SQL condition over the columns of cdp.event. Numbers are numeric, and of JSON''s numbers only, counts bigint; first, last and most_frequent are text or of the given type, read as cdp.create_trait says. With a window only the events with occurred_at > date_trunc(step, now()) - window count, in UTC, the step being a minute for windows of up to a day and an hour for longer ones; values fall as events grow too old, with no new message.';
 REVOKE ALL ON FUNCTION cdp.create_computed_trait(text, text, text, text, text, interval, regtype) FROM PUBLIC;
 
 CREATE FUNCTION cdp.drop_trait(name text) RETURNS void

@@ -60,5 +60,39 @@ SELECT cdp.create_trait('days', 'date[]');
 CREATE DOMAIN public.birthday AS date;
 SELECT cdp.create_trait('born', 'public.birthday');
 
+-- A trait of type jsonb is the JSON that was sent; null unsets it.
+SELECT cdp.create_trait('j', 'jsonb'), cdp.create_trait('first_j', 'jsonb', 'j', 'first'), cdp.create_trait('most_j', 'jsonb', 'j', 'most_frequent');
+SELECT cdp.create_computed_trait('last_said', 'last', 'Said', 'what', type => 'jsonb'), cdp.create_computed_trait('first_said', 'first', 'Said', 'what', type => 'jsonb'),
+    cdp.create_computed_trait('often_said', 'most_frequent', 'Said', 'what', type => 'jsonb'), cdp.create_computed_trait('all_said', 'unique_list', 'Said', 'what');
+CREATE TABLE said (n serial, what jsonb);
+INSERT INTO said (what) VALUES ('"str"'), ('"null"'), ('"{\"a\":2}"'), ('""'), ('"5"'), ('"q\"\\ü\n"'), ('5.0'), ('1e30'), ('true'), ('{"b": "x", "a": [1, "2", null]}'), ('[]'), ('null');
+INSERT INTO cdp.inbox (type, user_id, traits) SELECT 'identify', 'j' || n, jsonb_build_object('j', what) FROM said;
+INSERT INTO cdp.inbox (event, user_id, properties) SELECT 'Said', 'j' || n, jsonb_build_object('what', what) FROM said;
+SELECT cdp.process();
+SELECT what, p.j, p.j IS NOT DISTINCT FROM nullif(p.traits -> 'j', 'null') AS is_traits,
+    (p.first_j, p.most_j, last_said, first_said, often_said) IS NOT DISTINCT FROM (p.j, p.j, p.j, p.j, p.j) AS alike, all_said
+FROM said JOIN cdp.profile p ON p.profile_id = cdp.resolve('user_id', 'j' || n) ORDER BY n;
+SELECT cdp.create_trait('json', 'json');
+
+-- Aggregates of numbers are of JSON's numbers; others take whatever the type takes.
+SELECT cdp.create_computed_trait(a || '_n', a, 'Num', 'n', type => 'numeric') FROM unnest(ARRAY['sum', 'avg', 'min', 'max', 'first', 'last', 'most_frequent']) a;
+SELECT cdp.create_trait('amount', 'numeric'), cdp.create_trait('least', 'numeric', 'amount', 'min');
+INSERT INTO cdp.inbox (event, user_id, properties, occurred_at) SELECT 'Num', 'num', jsonb_build_object('n', v), timestamptz '2024-01-01' + n * interval '1 hour'
+FROM unnest(ARRAY['"5"', '2.50', '3', 'true', '"many"', '"5.0"', '" 7 "']::jsonb[]) WITH ORDINALITY AS v (v, n);
+INSERT INTO cdp.inbox (type, user_id, traits) VALUES ('identify', 'num', '{"amount": "5"}'), ('identify', 'num', '{"amount": 6}'), ('identify', 'num', '{"amount": true}');
+SELECT cdp.process();
+SELECT sum_n, round(avg_n, 2) AS avg_n, min_n, max_n, first_n, last_n, most_frequent_n, amount, least FROM cdp.profile WHERE profile_id = cdp.resolve('user_id', 'num');
+
+-- A number without a fraction is an integer, however it is written.
+SELECT cdp.create_trait('small', 'smallint', 'n'), cdp.create_trait('whole', 'integer', 'n'), cdp.create_trait('big', 'bigint', 'n');
+SELECT cdp.create_computed_trait('last_whole', 'last', 'Num', 'n', type => 'integer');
+CREATE TABLE number (n serial, value jsonb);
+INSERT INTO number (value) VALUES ('5'), ('5.0'), ('-5.000'), ('1e2'), ('50e-1'), ('0.0'), ('5.5'), ('0.1'), ('40000.0'), ('3000000000.0'), ('"5"'), ('"5.0"'), ('true');
+INSERT INTO cdp.inbox (type, user_id, traits) SELECT 'identify', 'n' || n, jsonb_build_object('n', value) FROM number;
+INSERT INTO cdp.inbox (event, user_id, properties) SELECT 'Num', 'n' || n, jsonb_build_object('n', value) FROM number;
+SELECT cdp.process();
+SELECT value, small, whole, big, last_whole FROM number JOIN cdp.profile p ON p.profile_id = cdp.resolve('user_id', 'n' || n) ORDER BY n;
+SELECT * FROM cdp.rebuild() WHERE differing <> 0;
+
 \c :main
 DROP DATABASE cdp_regress_trait_values;

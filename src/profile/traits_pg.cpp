@@ -52,6 +52,18 @@ std::optional<Datum> FromText(Oid type, const std::string& text) {
     }
 }
 
+/// JSON has no integers: its 5.0 is one.
+void DropZeroFraction(std::string* number) {
+    const size_t point = number->find('.');
+    if (point != std::string::npos && number->find_first_not_of('0', point + 1) == std::string::npos) number->resize(point);
+}
+
+/// Whether it computes a number of the numbers among its values.
+bool IsOfNumbers(const Trait& trait) {
+    return trait.computed && (trait.aggregate == Aggregate::kSum || trait.aggregate == Aggregate::kAvg ||
+                              trait.aggregate == Aggregate::kMin || trait.aggregate == Aggregate::kMax);
+}
+
 Datum DecimalDatum(const Decimal& value) {
     if (const auto small = value.SmallCoefficient(); small && value.scale() <= 18)
         return pg::Call([&] {
@@ -160,15 +172,18 @@ ValueKind KindOf(Oid type) {
 
 std::optional<Value> ValueOf(const Trait& trait, const pg::Json& json) {
     if (json.IsNull()) return std::nullopt;
+    // JSON as it is: of a string's own text another value may be read, or none.
+    if (trait.type == JSONBOID) return Value(pg::OutputText(JSONBOID, pg::Standalone(json)));
     if (trait.kind == ValueKind::kDecimal) {
         if (json.IsNumber()) return Decimal::Parse(json.NumberText());
-        // Computed numbers are made of JSON's numbers; a declared trait's text may be one too.
-        if (trait.computed || !json.IsString()) return std::nullopt;
+        // Aggregates of numbers are made of JSON's numbers; elsewhere a text may be one too.
+        if (IsOfNumbers(trait) || !json.IsString()) return std::nullopt;
     }
     std::string text = json.ToText();
     // Lists and counts of distinct values are of texts, whatever the column's own type.
     if (trait.kind == ValueKind::kText && (trait.type == TEXTOID || trait.type == TEXTARRAYOID || trait.type == INT8OID))
         return Value(std::move(text));
+    if (trait.kind == ValueKind::kInteger && json.IsNumber()) DropZeroFraction(&text);
     const auto datum = FromText(trait.type, text);
     if (!datum) return std::nullopt;
     switch (trait.kind) {

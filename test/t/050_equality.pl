@@ -45,7 +45,7 @@ sub message
 	}
 	my $traits = $identify ? "'{" . join(',', map { "\"$_\":$traits{$_}" } sort keys %traits) . "}'" : 'NULL';
 	my @properties;
-	push @properties, '"total":' . pick('10', '19.99', '0.5', '"n/a"', '-3.25', '100000000000000000000.01') if rand() < 0.7;
+	push @properties, '"total":' . pick('10', '12.0', '19.99', '0.5', '"n/a"', '"7.5"', '"8"', '-3.25', '100000000000000000000.01') if rand() < 0.7;
 	push @properties, '"sku":"' . pick('A', 'b', 'C', 'é') . '"' if rand() < 0.6;
 	my %context;
 	$context{device} = "{\"id\":\"$ids{device_id}\"}" if $ids{device_id};
@@ -327,6 +327,8 @@ sub plain_sql_agrees
 {
 	my ($db, $when) = @_;
 	my $number = q{(CASE WHEN jsonb_typeof(e.properties->'total') = 'number' THEN (e.properties->>'total')::numeric END)};
+	my $decimal = q{(CASE WHEN e.properties->>'total' <> 'n/a' THEN (e.properties->>'total')::numeric END)};
+	my $whole = q{(CASE WHEN e.properties->'total' IN ('10', '12', '"8"') THEN (e.properties->>'total')::numeric::int END)};
 	my $differing = $node->safe_psql($db, qq{
 		WITH plain AS (
 			SELECT i.profile_id, count(e.event_id) AS event_count, min(occurred_at) AS first_seen_at, max(occurred_at) AS last_seen_at,
@@ -334,15 +336,17 @@ sub plain_sql_agrees
 				sum($number) FILTER (WHERE event = 'Order') AS revenue,
 				avg($number) FILTER (WHERE event = 'Order') AS mean,
 				min($number) AS least, max($number) FILTER (WHERE event IN ('Order', 'Refund')) AS most,
+				(array_agg($decimal ORDER BY occurred_at DESC, event_id DESC) FILTER (WHERE $decimal IS NOT NULL))[1] AS last_total,
+				(array_agg($whole ORDER BY occurred_at, event_id) FILTER (WHERE $whole IS NOT NULL))[1] AS first_whole,
 				count(DISTINCT properties->>'sku') AS skus,
 				array_agg(DISTINCT properties->>'sku' ORDER BY properties->>'sku') FILTER (WHERE event = 'View' AND properties ? 'sku') AS viewed,
 				(array_agg(properties->>'sku' ORDER BY occurred_at DESC, event_id DESC) FILTER (WHERE event = 'View' AND properties ? 'sku'))[1] AS last_viewed,
 				(array_agg(properties->>'sku' ORDER BY occurred_at, event_id) FILTER (WHERE event = 'View' AND properties ? 'sku'))[1] AS first_viewed
 			FROM cdp.identifier i LEFT JOIN cdp.event e USING (identifier_id) GROUP BY 1)
 		SELECT count(*) FROM cdp.profile p FULL JOIN plain s USING (profile_id)
-		WHERE (p.event_count, p.first_seen_at, p.last_seen_at, p.orders, p.revenue, p.mean, p.least, p.most, p.skus, p.viewed, p.last_viewed, p.first_viewed)
+		WHERE (p.event_count, p.first_seen_at, p.last_seen_at, p.orders, p.revenue, p.mean, p.least, p.most, p.last_total, p.first_whole, p.skus, p.viewed, p.last_viewed, p.first_viewed)
 			IS DISTINCT FROM
-			  (s.event_count, s.first_seen_at, s.last_seen_at, s.orders, s.revenue, s.mean, s.least, s.most, s.skus, s.viewed, s.last_viewed, s.first_viewed)});
+			  (s.event_count, s.first_seen_at, s.last_seen_at, s.orders, s.revenue, s.mean, s.least, s.most, s.last_total, s.first_whole, s.skus, s.viewed, s.last_viewed, s.first_viewed)});
 	is($differing, 0, "$when: the traits are what plain SQL gives");
 	is($node->safe_psql($db, q{
 		SELECT count(*) FROM cdp.profile p FULL JOIN (
@@ -374,6 +378,8 @@ my @traits = (
 	q{SELECT cdp.create_computed_trait('mean', 'avg', 'Order', 'total')},
 	q{SELECT cdp.create_computed_trait('least', 'min', NULL, 'total')},
 	q{SELECT cdp.create_computed_trait('most', 'max', NULL, 'total', filter => $$event IN ('Order', 'Refund')$$)},
+	q{SELECT cdp.create_computed_trait('last_total', 'last', NULL, 'total', type => 'numeric')},
+	q{SELECT cdp.create_computed_trait('first_whole', 'first', NULL, 'total', type => 'integer')},
 	q{SELECT cdp.create_computed_trait('skus', 'distinct_count', NULL, 'sku')},
 	q{SELECT cdp.create_computed_trait('viewed', 'unique_list', 'View', 'sku')},
 	q{SELECT cdp.create_computed_trait('last_viewed', 'last', 'View', 'sku')},
@@ -722,7 +728,7 @@ for my $round (1 .. $rounds)
 		my $groups = $node->safe_psql($db, $groups_sql);
 		is(join("\n", sort split(/\n/, $groups)), reference(@once), "$db: who is who, by the reference");
 	}
-	my $content = q{SELECT profile_id, first_seen_at, last_seen_at, event_count, traits, orders, revenue, mean, least, most, skus, viewed, last_viewed,
+	my $content = q{SELECT profile_id, first_seen_at, last_seen_at, event_count, traits, orders, revenue, mean, least, most, last_total, first_whole, skus, viewed, last_viewed,
 		first_viewed, favourite, plan, first_plan, age, orders_30d, revenue_7d, most_month, least_12d, skus_20d, viewed_15d, first_40d, last_10d,
 		favourite_40d FROM cdp.profile ORDER BY profile_id};
 	is($node->safe_psql("one_$round", $content), $node->safe_psql("many_$round", $content), "round $round: the cutting into batches changes nothing");
