@@ -3002,7 +3002,7 @@ CREATE FUNCTION cdp.preview_identity_rules(
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_preview_identity_rules';
 COMMENT ON FUNCTION cdp.preview_identity_rules(jsonb, jsonb) IS
-    'What would change if the rules, with those proposed, had always held; changes nothing. types: {"device_id": {"priority": 4, "max_per_profile": 3, "normalizer": "none", "paths": [...]}}, what is not named stays; blocked: [{"type": "*", "pattern": "^test$"}]. A row for each profile that would come of several (merge: profiles are those, number its identifiers), fall into several (split: profiles are those of its parts that have an id, number its parts) or get identifiers that nobody has (grow: number of them); profile_id NULL: a new one.';
+    'What would change if the rules, with those proposed, had always held; changes nothing, but puts the proposed ones in place for a moment and keeps the pipeline waiting, so a standby cannot. types: {"device_id": {"priority": 4, "max_per_profile": 3, "normalizer": "none", "paths": [...]}}, what is not named stays; blocked: [{"type": "*", "pattern": "^test$"}]. A row for each profile that would come of several (merge: profiles are those, number its identifiers), fall into several (split: profiles are those of its parts that have an id, number its parts) or get identifiers that nobody has (grow: number of them); profile_id NULL: a new one.';
 REVOKE ALL ON FUNCTION cdp.preview_identity_rules(jsonb, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION cdp.apply_identity_rules(OUT change text, OUT profile_id bigint, OUT profiles bigint[], OUT number bigint)

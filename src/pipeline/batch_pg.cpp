@@ -12,6 +12,7 @@
 #include "pg/settings.hpp"
 #include "pipeline/definitions_pg.hpp"
 #include "pipeline/follow_rows_pg.hpp"
+#include "pipeline/primary_pg.hpp"
 #include "profile/accounts_pg.hpp"
 #include "profile/people_pg.hpp"
 
@@ -252,6 +253,7 @@ void NoteProblems(const Definitions& definitions) {
 }
 
 void Lock() {
+    RequirePrimary("change anything");  // the server's own refusal speaks of a lock mode
     const Oid extension = InstalledExtension();
     pg::Call([&] { LockDatabaseObject(ExtensionRelationId, extension, 0, kLockMode); });
     InstalledExtension();  // it may have been dropped while we waited

@@ -7,6 +7,7 @@
 #include "pipeline/clock_pg.hpp"
 #include "pipeline/isolate_pg.hpp"
 #include "pipeline/launch_pg.hpp"
+#include "pipeline/primary_pg.hpp"
 #include "pipeline/wake_pg.hpp"
 
 extern "C" {

@@ -6,6 +6,7 @@
 #include "pg/arguments.hpp"
 #include "pg/probes.hpp"
 #include "pipeline/batch_pg.hpp"
+#include "pipeline/primary_pg.hpp"
 #include "pipeline/regroup_pg.hpp"
 #include "pipeline/replay_pg.hpp"
 
@@ -277,6 +278,7 @@ std::vector<std::string> TypeNames(const identity::Rules& rules) {
 // cdp.preview_identity_rules(types jsonb, blocked jsonb) → TABLE(change, profile_id, profiles, number)
 CDP_FUNCTION(cdp_preview_identity_rules)
 {
+    pipeline::RequirePrimary("preview identity rules");
     pg::TableResult result(fcinfo);
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());

@@ -1,6 +1,7 @@
 // pipeline/launch_pg.cpp: see launch_pg.hpp. Also SQL's doors start_worker and stop_worker.
 #include "pipeline/launch_pg.hpp"
 
+#include "pipeline/primary_pg.hpp"
 #include "pipeline/wake_pg.hpp"
 
 extern "C" {
@@ -255,12 +256,6 @@ void RegisterLauncher() {
     if (IsBinaryUpgrade) return;
     BackgroundWorker launcher = Describe("cdp launcher", "cdp_launcher_main");
     RegisterBackgroundWorker(&launcher);
-}
-
-void RequirePrimary(const char* what) {
-    if (RecoveryInProgress())
-        throw Error(sqlstate::read_only_sql_transaction, std::string("cannot ") + what + " during recovery")
-            .Hint("This server is a standby: it shows what the primary has processed.");
 }
 
 }  // namespace cdp::pipeline

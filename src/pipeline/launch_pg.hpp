@@ -18,7 +18,4 @@ bool RegisterWorker(Oid database, const char* directory);
 /// database is dropped.
 void RegisterLauncher();
 
-/// Throws unless this server can write. `what` cannot be done on a standby.
-void RequirePrimary(const char* what);
-
 }  // namespace cdp::pipeline

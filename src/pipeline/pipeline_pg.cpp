@@ -3,6 +3,7 @@
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/clock_pg.hpp"
 #include "pipeline/isolate_pg.hpp"
+#include "pipeline/primary_pg.hpp"
 
 using namespace cdp;
 
@@ -14,6 +15,7 @@ CDP_FUNCTION(cdp_lock_pipeline)  // cdp.lock_pipeline() → void
 
 CDP_FUNCTION(cdp_process)  // cdp.process(max_messages bigint) → bigint
 {
+    pipeline::RequirePrimary("process messages");
     const int64 limit = PG_ARGISNULL(0) ? PG_INT64_MAX : PG_GETARG_INT64(0);
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());

@@ -10,6 +10,7 @@
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/clock_pg.hpp"
 #include "pipeline/definitions_pg.hpp"
+#include "pipeline/primary_pg.hpp"
 #include "profile/accounts_pg.hpp"
 #include "profile/history_pg.hpp"
 #include "profile/people_pg.hpp"
@@ -323,6 +324,7 @@ void RebuildSegments(segment::Segments& segments, const profile::Traits& traits,
 
 CDP_FUNCTION(cdp_rebuild)  // cdp.rebuild(repair boolean) → TABLE(table_name, differing)
 {
+    pipeline::RequirePrimary("rebuild");
     const bool repair = !PG_ARGISNULL(0) && PG_GETARG_BOOL(0);
     pg::TableResult result(fcinfo);
     const pg::Spi spi;

@@ -36,9 +36,11 @@ is($standby->safe_psql('postgres', 'SELECT worker_state, worker_pid IS NULL, lag
     'status says that no worker runs here');
 is($standby->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'cdp%'"), '0', 'and none does');
 
-for my $call ('cdp.flush()', 'cdp.start_worker()') {
-    my ($code, $out, $error) = $standby->psql('postgres', "SELECT $call");
-    like($error, qr/cannot .* during recovery/, "$call refuses with a clear error");
+for my $call ('flush()', 'start_worker()', 'process()', 'rebuild()', 'rebuild(true)', 'preview_identity_rules()', 'apply_identity_rules()',
+    q{create_trait('plan', 'text')}, q{create_segment('all', 'true')}, q{split_identifier('user_id', 'ann', 'test')}, q{set_consent('user_id', 'ann', 'letter', true)},
+    q{alter_identifier_type('email', 2)}, q{create_purpose('letter')}, q{remove_delivery('crm')}) {
+    my ($code, $out, $error) = $standby->psql('postgres', "SELECT cdp.$call");
+    like($error, qr/ERROR:  cannot [a-z ]+ during recovery\nHINT:  This server is a standby/, "$call refuses with a clear error");
 }
 is($standby->safe_psql('postgres', 'SELECT cdp.stop_worker()'), 'f', 'there is nothing to stop');
 
