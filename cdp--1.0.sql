@@ -55,7 +55,7 @@ CREATE TABLE cdp.inbox (
     inbox_xid    xid8 GENERATED ALWAYS AS (cdp.inbox_mark()) STORED
 ) PARTITION BY LIST (((inbox_id >> 18) & 3));
 COMMENT ON TABLE cdp.inbox IS
-    'Messages on their way in: INSERT or COPY them here, in any transaction. Emptied by rotation once processed.';
+    'Messages on their way in: INSERT or COPY them here, in any transaction. COPY needs a list of columns: inbox_id and inbox_xid are not for senders. Emptied by rotation once processed.';
 COMMENT ON COLUMN cdp.inbox.inbox_id IS 'Internal: insertion order, and by its bits 18 and 19 the partition.';
 COMMENT ON COLUMN cdp.inbox.inbox_xid IS 'Internal: the transaction that wrote the row.';
 
@@ -3987,8 +3987,10 @@ REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON cdp.consent_record FROM cdp_admin;
 
 GRANT USAGE ON SCHEMA cdp_segment TO cdp_marketer, cdp_analyst;
 
--- The inbox takes messages from cdp_ingest and gives none away.
-GRANT INSERT ON cdp.inbox TO cdp_ingest;
+-- The inbox takes messages from cdp_ingest and gives none away. Where they stand in it is not theirs to say: an inbox_id
+-- of their own would put them into a partition that is about to be emptied, or before what others sent.
+GRANT INSERT (message_id, type, source, user_id, anonymous_id, previous_id, group_id, event, properties, traits, context,
+              occurred_at, sent_at, received_at) ON cdp.inbox TO cdp_ingest;
 GRANT USAGE ON SEQUENCE cdp.inbox_id_seq TO cdp_ingest;
 
 -- Segments of theirs may ask whether somebody has an identifier, but not which.

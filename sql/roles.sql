@@ -97,6 +97,17 @@ SELECT cdp.track('Seen', 'cid', message_id => 'm3');
 SELECT * FROM cdp.ingest('[{"type": "track", "event": "Seen", "userId": "cid", "messageId": "m4"}, {"type": "track", "messageId": "m5"}]');
 SELECT * FROM cdp.inbox;
 INSERT INTO cdp.inbox (event, user_id) VALUES ('Seen', 'cid') RETURNING message_id;
+-- In every column that is for senders, and in no other: where a message stands is not for them to say.
+INSERT INTO cdp.inbox VALUES ('m6', 'track', 'web', 'cid', 'c6', NULL, NULL, 'Seen', '{}', NULL, '{}', '2024-01-01', '2024-01-01', '2024-01-01');
+COPY cdp.inbox (message_id, type, source, user_id, anonymous_id, previous_id, group_id, event, properties, traits, context, occurred_at, sent_at, received_at) FROM stdin;
+m7	identify	web	cid	c7	\N	\N	\N	\N	{}	{}	2024-01-01	2024-01-01	2024-01-01
+\.
+INSERT INTO cdp.inbox (event, user_id, inbox_id) VALUES ('Seen', 'cid', 1);
+INSERT INTO cdp.inbox (event, user_id, inbox_id) VALUES ('Seen', 'cid', DEFAULT);
+\copy cdp.inbox (event, user_id, inbox_id) FROM '/dev/null'
+\copy cdp.inbox FROM '/dev/null'
+INSERT INTO cdp.inbox_0 (event, user_id) VALUES ('Seen', 'cid');
+SELECT setval('cdp.inbox_id_seq', 1);
 DELETE FROM cdp.inbox;
 TRUNCATE cdp.inbox;
 SELECT * FROM cdp.profile_masked;

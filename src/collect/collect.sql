@@ -35,7 +35,7 @@ CREATE TABLE cdp.inbox (
     inbox_xid    xid8 GENERATED ALWAYS AS (cdp.inbox_mark()) STORED
 ) PARTITION BY LIST (((inbox_id >> 18) & 3));
 COMMENT ON TABLE cdp.inbox IS
-    'Messages on their way in: INSERT or COPY them here, in any transaction. Emptied by rotation once processed.';
+    'Messages on their way in: INSERT or COPY them here, in any transaction. COPY needs a list of columns: inbox_id and inbox_xid are not for senders. Emptied by rotation once processed.';
 COMMENT ON COLUMN cdp.inbox.inbox_id IS 'Internal: insertion order, and by its bits 18 and 19 the partition.';
 COMMENT ON COLUMN cdp.inbox.inbox_xid IS 'Internal: the transaction that wrote the row.';
 

@@ -73,8 +73,10 @@ REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON cdp.consent_record FROM cdp_admin;
 
 GRANT USAGE ON SCHEMA cdp_segment TO cdp_marketer, cdp_analyst;
 
--- The inbox takes messages from cdp_ingest and gives none away.
-GRANT INSERT ON cdp.inbox TO cdp_ingest;
+-- The inbox takes messages from cdp_ingest and gives none away. Where they stand in it is not theirs to say: an inbox_id
+-- of their own would put them into a partition that is about to be emptied, or before what others sent.
+GRANT INSERT (message_id, type, source, user_id, anonymous_id, previous_id, group_id, event, properties, traits, context,
+              occurred_at, sent_at, received_at) ON cdp.inbox TO cdp_ingest;
 GRANT USAGE ON SEQUENCE cdp.inbox_id_seq TO cdp_ingest;
 
 -- Segments of theirs may ask whether somebody has an identifier, but not which.

@@ -1,6 +1,6 @@
 -- What every object of the extension promises, so that nobody forgets it.
 BEGIN;
-SELECT plan(23);
+SELECT plan(24);
 
 CREATE TEMP VIEW own_function AS
     SELECT p.* FROM pg_proc p WHERE p.pronamespace = 'cdp'::regnamespace;
@@ -43,7 +43,11 @@ SELECT is_empty($$SELECT i.objoid::regclass FROM pg_init_privs i WHERE i.classoi
 SELECT set_eq($$SELECT p.proname::text FROM own_function p WHERE has_function_privilege('cdp_ingest', p.oid, 'EXECUTE')$$,
     '{inbox_mark, ingest, track, identify, page, screen, join_group, alias}'::text[], 'cdp_ingest may call what sends messages');
 SELECT set_eq($$SELECT c.oid::regclass || ' ' || g.privilege_type FROM own_relation c, aclexplode(c.relacl) g WHERE g.grantee = 'cdp_ingest'::regrole$$,
-    '{cdp.inbox INSERT, cdp.inbox_id_seq USAGE}'::text[], 'and write to the inbox, nothing else');
+    '{cdp.inbox_id_seq USAGE}'::text[], 'of whole tables it may nothing');
+SELECT set_eq($$SELECT c.oid::regclass || ' ' || g.privilege_type || ' ' || string_agg(a.attname, ' ' ORDER BY a.attnum)
+    FROM own_relation c JOIN pg_attribute a ON a.attrelid = c.oid, aclexplode(a.attacl) g WHERE g.grantee = 'cdp_ingest'::regrole GROUP BY c.oid, g.privilege_type$$,
+    '{cdp.inbox INSERT message_id type source user_id anonymous_id previous_id group_id event properties traits context occurred_at sent_at received_at}'::text[],
+    'and write to the inbox''s columns for messages, nothing else');
 SELECT is_empty($$SELECT c.oid::regclass, g.grantee::regrole, g.privilege_type FROM own_relation c, aclexplode(c.relacl) g
     WHERE g.grantee IN ('cdp_marketer'::regrole, 'cdp_analyst'::regrole, 'cdp_pii'::regrole) AND g.privilege_type <> 'SELECT'$$, 'readers only read');
 SELECT is_empty($$SELECT r, c.name FROM unnest('{cdp_marketer, cdp_analyst, cdp_ingest}'::text[]) r, cdp.profile_columns() c
