@@ -49,16 +49,16 @@ json String(std::string_view text) {
 }
 
 json Number(std::string_view text) {
-    int64_t whole = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), whole);
-    if (error == std::errc() && end == text.data() + text.size()) return whole;
-    // A double keeps 15 digits of any number.
+    // A double, which most readers of JSON make of any number, keeps 15 digits.
     size_t digits = 0;
     for (const char c : text) {
         if (c == 'e' || c == 'E') break;
         if ((c >= '0' && c <= '9') && (digits > 0 || c != '0')) ++digits;
     }
     if (digits > 15) return String(text);
+    int64_t whole = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), whole);
+    if (error == std::errc() && end == text.data() + text.size()) return whole;
     const json value = json::parse(text, nullptr, false);
     return value.is_number() ? value : String(text);  // NaN, Infinity
 }

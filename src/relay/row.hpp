@@ -10,8 +10,9 @@
 
 namespace cdp::relay {
 
-/// A value as to_jsonb() gives it: numbers, booleans, JSON and arrays as such, times as ISO 8601, all else as text. A
-/// number that JSON's readers would round, and one that JSON has no word for, is a string. `type` is its type's OID.
+/// A value as to_jsonb() gives it: numbers, booleans, JSON and arrays as such, times as ISO 8601, all else as text. An
+/// integer or numeric that JSON's readers would round, and a number that JSON has no word for, is a string; zeros at a
+/// fraction's end are not kept. `type` is its type's OID.
 /// Text that is no UTF-8 or not what the type says comes back as a string, mended.
 nlohmann::json TypedValue(uint32_t type, std::string_view text);
 

@@ -110,7 +110,11 @@ TEST(Arrivals, TakeWhatWasNotSentFromTheRowAsItIs) {
 
 TEST(Row, IsTypedAsToJsonbTypesIt) {
     EXPECT_EQ(TypedValue(16, "t"), true);
-    EXPECT_EQ(TypedValue(20, "9223372036854775807"), 9223372036854775807);
+    EXPECT_EQ(TypedValue(20, "-999999999999999"), -999999999999999);
+    EXPECT_EQ(TypedValue(20, "9223372036854775807"), "9223372036854775807") << "readers of JSON would make a double of it";
+    EXPECT_EQ(TypedValue(20, "1000000000000000"), TypedValue(1700, "1000000000000000")) << "whichever type it is of";
+    EXPECT_EQ(TypedValue(1016, "{1,9007199254740993}"), (nlohmann::json{1, "9007199254740993"}));
+    EXPECT_EQ(TypedValue(1700, "1.10").dump(), "1.1");
     EXPECT_EQ(TypedValue(1700, "125.50"), 125.5);
     EXPECT_EQ(TypedValue(1700, "0.000000000000001"), 1e-15);
     EXPECT_EQ(TypedValue(1700, "12345678901234567890.123"), "12345678901234567890.123") << "no digit is lost";
