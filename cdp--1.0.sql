@@ -1891,8 +1891,9 @@ BEGIN
         SELECT count(*), count(*) FILTER (WHERE s.state = 'delivered'), count(*) FILTER (WHERE s.state = 'pending'),
                count(*) FILTER (WHERE s.state = 'refused')
         INTO members, delivered, pending, refused
-        FROM (SELECT CASE WHEN v.held = r.hash THEN 'delivered' WHEN v.status = 'refused' AND v.refused = r.hash THEN 'refused'
-                          ELSE 'pending' END AS state
+        -- The last answer to this very row counts: it may have been confirmed before, kept against a removal, and refused now.
+        FROM (SELECT CASE WHEN v.refused = r.hash THEN CASE v.status WHEN 'refused' THEN 'refused' ELSE 'pending' END
+                          WHEN v.held = r.hash THEN 'delivered' ELSE 'pending' END AS state
               FROM cdp.delivery_rows(count_deliveries.destination) r
                    LEFT JOIN cdp.delivery v ON v.destination = count_deliveries.destination AND v.key = r.key) s;
         suppressed := 0;
@@ -1909,9 +1910,9 @@ CREATE VIEW cdp.delivery_report AS
 COMMENT ON VIEW cdp.delivery_report IS
     'Per destination that cdp-relay delivers: members = delivered + pending + refused, exactly. Reads and hashes every row: some two seconds a million.';
 COMMENT ON COLUMN cdp.delivery_report.members IS 'Rows of the destination''s table.';
-COMMENT ON COLUMN cdp.delivery_report.delivered IS 'Those that the destination has confirmed as they are now.';
+COMMENT ON COLUMN cdp.delivery_report.delivered IS 'Those that the destination has confirmed as they are now, and not refused since.';
 COMMENT ON COLUMN cdp.delivery_report.pending IS 'Those that it has not been asked to take yet as they are now, or has not answered.';
-COMMENT ON COLUMN cdp.delivery_report.refused IS 'Those that it refused as they are now: cdp.delivery_failure.';
+COMMENT ON COLUMN cdp.delivery_report.refused IS 'Those that it refused as they are now when it was last asked: cdp.delivery_failure.';
 COMMENT ON COLUMN cdp.delivery_report.suppressed IS 'People of the segment whom consent or a suppression keeps out of the table.';
 GRANT SELECT ON cdp.delivery_report TO cdp_marketer, cdp_analyst, cdp_pii;
 GRANT EXECUTE ON FUNCTION cdp.count_deliveries() TO cdp_marketer, cdp_analyst, cdp_pii;
@@ -1933,8 +1934,13 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'destination "%" does not exist', destination USING ERRCODE = 'undefined_object';
     END IF;
-    person := CASE WHEN type = 'profile_id' THEN (SELECT p.profile_id FROM cdp.profile p WHERE p.profile_id = value::bigint)
-                   ELSE cdp.resolve(type, value) END;
+    IF type = 'profile_id' THEN
+        person := CASE WHEN value ~ '^[0-9]{1,18}$' THEN value::bigint END;
+        person := coalesce((SELECT a.profile_id FROM cdp.profile_alias a WHERE a.alias_id = person), person);
+        person := (SELECT p.profile_id FROM cdp.profile p WHERE p.profile_id = person);
+    ELSE
+        person := cdp.resolve(type, value);
+    END IF;
     IF person IS NULL THEN
         reason := 'unknown person';
         detail := format('no profile has the %s "%s"', type, value);
@@ -1942,9 +1948,13 @@ BEGIN
         RETURN;
     END IF;
 
+    -- Of who left, the key that the destination still holds.
     person_key := CASE d.key WHEN 'profile_id' THEN person::text
-                             ELSE (SELECT m.key FROM cdp.destination_member m
-                                   WHERE m.destination_id = d.destination_id AND m.profile_id = person) END;
+                             ELSE coalesce((SELECT m.key FROM cdp.destination_member m
+                                            WHERE m.destination_id = d.destination_id AND m.profile_id = person),
+                                           (SELECT x.key FROM cdp.identifier i JOIN cdp.delivery x ON x.key = i.value
+                                            WHERE i.profile_id = person AND i.type = d.key AND x.destination = d.name AND x.held IS NOT NULL
+                                            ORDER BY x.wanted_lsn DESC LIMIT 1)) END;
     SELECT r.hash INTO row_hash FROM cdp.delivery_rows(d.name, ARRAY[person_key]) r;
     SELECT * INTO v FROM cdp.delivery x WHERE x.destination = d.name AND x.key = person_key;
     IF row_hash IS NULL THEN
@@ -1963,7 +1973,8 @@ BEGIN
             detail := format('profile %s has no row in %s', person, d.table_name);
         END IF;
         IF v.held IS NOT NULL THEN
-            detail := detail || CASE v.status WHEN 'refused' THEN '; its removal was refused: ' || coalesce(v.reason, '') ELSE '; its removal is pending' END;
+            detail := detail || CASE WHEN v.status = 'refused' AND v.refused IS NULL THEN '; its removal was refused: ' || concat_ws(' ', v.http_status, v.reason)
+                                     ELSE '; its removal is pending' END;
         END IF;
         RETURN NEXT;
         RETURN;
@@ -1976,12 +1987,19 @@ BEGIN
         RETURN NEXT;
         RETURN;
     END IF;
-    reason := CASE WHEN v.held = row_hash THEN 'delivered' WHEN v.status = 'refused' AND v.refused = row_hash THEN 'refused'
-                   ELSE 'pending' END;
+    -- As cdp.count_deliveries has it.
+    reason := CASE WHEN v.refused = row_hash THEN CASE v.status WHEN 'refused' THEN 'refused' ELSE 'pending' END
+                   WHEN v.held = row_hash THEN 'delivered' ELSE 'pending' END;
     CASE reason
         WHEN 'delivered' THEN
-            detail := format('answered with %s', v.http_status);
-            since := v.answered_at;
+            IF v.status = 'delivered' THEN
+                detail := format('answered with %s', v.http_status);
+                since := v.answered_at;
+            ELSIF v.status = 'refused' THEN  -- the last answer is to another change
+                detail := format('the destination holds it as it is; a change in between was refused: %s', concat_ws(' ', v.http_status, v.reason));
+            ELSE
+                detail := 'the destination holds it as it is; a change in between is on its way';
+            END IF;
         WHEN 'refused' THEN
             detail := concat_ws(' ', v.http_status, v.reason);
             since := v.answered_at;
@@ -1992,7 +2010,7 @@ BEGIN
     RETURN NEXT;
 END $$;
 COMMENT ON FUNCTION cdp.why_not_sent(text, text, text) IS
-    'Whether the row of the person with that identifier (or type profile_id) has reached the destination, and if not, why: unknown person, not a member, no identifier, destination stands still, no delivery, refused, pending; or delivered.';
+    'Whether the row of the person with that identifier (or type profile_id, one that was merged away included) has reached the destination, and if not, why: unknown person, not a member, no identifier, destination stands still, no delivery, refused, pending; or delivered.';
 
 -- Putting it right --------------------------------------------------------------------------------------------------
 

@@ -76,6 +76,39 @@ SELECT key, lsn, held, taken, fields FROM cdp.take_wanted('crm', :generation, 'w
 SELECT cdp.record_wanted('crm', :generation, '[{"key": "x", "lsn": "F/4"}, {"key": "y", "lsn": "F/4"}, {"key": "u4", "lsn": "F/4"}]', only_waiting => true);
 SELECT key, status, wanted_lsn FROM cdp.delivery WHERE wanted_lsn >= 'F/3' ORDER BY key;
 
+-- Whoever was delivered, whose removal was refused, and who is wanted again and refused: the last answer counts everywhere.
+DELETE FROM cdp.delivery WHERE key IN ('x', 'y');
+SELECT count(*) FROM cdp.delivery_rows('crm'), pg_temp.answer(key, 'delivered', 'F/5', hash, 200);
+CREATE FUNCTION pg_temp.said_of_u1() RETURNS TABLE (delivered bigint, pending bigint, refused bigint, failures text, reason text, detail text, dated boolean) LANGUAGE sql AS $$
+    SELECT r.delivered, r.pending, r.refused, (SELECT string_agg(concat_ws(' ', key, http_status, f.reason), ', ') FROM cdp.delivery_failure f), w.reason, w.detail, w.since IS NOT NULL
+    FROM cdp.delivery_report r, cdp.why_not_sent('crm', 'user_id', 'u1') w
+$$;
+SELECT cdp.identify('u1', '{"city": null}') IS NOT NULL AS said;
+SELECT cdp.process();
+SELECT reason, detail FROM cdp.why_not_sent('crm', 'user_id', 'u1');
+SELECT pg_temp.answer('u1', 'refused', 'F/6', NULL, 409, 'never');
+SELECT reason, detail FROM cdp.why_not_sent('crm', 'user_id', 'u1');
+SELECT cdp.identify('u1', '{"city": "Bonn"}') IS NOT NULL AS said;
+SELECT cdp.process();
+SELECT * FROM pg_temp.said_of_u1();
+SELECT pg_temp.answer('u1', 'refused', 'F/7', (SELECT hash FROM cdp.delivery_rows('crm', '{u1}')), 400, 'bad');
+SELECT * FROM pg_temp.said_of_u1();
+SELECT cdp.resync_destination('crm');
+SELECT cdp.retry_deliveries('crm');
+SELECT * FROM pg_temp.said_of_u1();
+SELECT pg_temp.answer('u1', 'delivered', 'F/8', (SELECT hash FROM cdp.delivery_rows('crm', '{u1}')), 201);
+SELECT * FROM pg_temp.said_of_u1();
+
+-- By profile_id, whatever became of it; what is no number is nobody's.
+SELECT cdp.resolve('user_id', 'u3') AS u3 \gset
+SELECT cdp.track('Seen', anonymous_id => 'a1') IS NOT NULL AS said;
+SELECT cdp.process();
+SELECT cdp.merge_profiles(cdp.resolve('user_id', 'u2'), cdp.resolve('anonymous_id', 'a1'), 'test') = cdp.resolve('user_id', 'u2') AS merged;
+SELECT alias_id AS gone FROM cdp.profile_alias \gset
+SELECT :gone <> cdp.resolve('user_id', 'u2') AS gone, reason FROM cdp.why_not_sent('crm', 'profile_id', :'gone');
+SELECT reason FROM cdp.why_not_sent('crm', 'profile_id', :'u3');
+SELECT reason, detail FROM unnest('{"u3", "", "-1", "0", "1.5", "99999999999999999999"}'::text[]) v, cdp.why_not_sent('crm', 'profile_id', v);
+
 -- Another place holds nothing; other options change nothing.
 SELECT cdp.set_delivery('crm', 'webhook', 'http://localhost/', options => '{"batch": 10}');
 SELECT count(*) > 0 FROM cdp.delivery;
