@@ -32,6 +32,18 @@ SELECT size FROM cdp.preview_segment($$plan = 'free' AND upper(plan) = 'FREE'$$)
 SELECT size FROM cdp.preview_segment($$age > 3 AND age < 5$$);
 SELECT size FROM cdp.preview_segment($$cdp.did('Login') AND NOT cdp.did('Logout')$$);
 
+-- Whatever happens to functions and tables meanwhile (here by a trigger; autovacuum does as well), a segment finds what it asks for.
+CREATE FUNCTION public.meanwhile() RETURNS trigger LANGUAGE plpgsql AS $f$
+BEGIN
+    EXECUTE 'CREATE OR REPLACE FUNCTION public.touched() RETURNS int LANGUAGE sql AS $$SELECT ' || floor(random() * 1e9) || '$$';
+    RETURN NULL;
+END $f$;
+CREATE TRIGGER meanwhile AFTER INSERT OR UPDATE ON cdp.segment FOR EACH ROW EXECUTE FUNCTION public.meanwhile();
+SELECT cdp.create_segment('viewers', $$cdp.days_did('View', within => '40 days') >= 2$$);
+SELECT * FROM cdp.alter_segment('viewers', $$cdp.days_did('View', within => '30 days') >= 2$$);
+SELECT cdp.drop_segment('viewers');
+DROP TRIGGER meanwhile ON cdp.segment;
+
 -- How two segments overlap.
 SELECT cdp.create_segment('pros', $$plan = 'pro'$$), cdp.create_segment('young', 'age < 30'), cdp.create_segment('empty', 'age > 1000');
 SELECT in_a, in_b, in_both, only_a, only_b, round(similarity::numeric, 3) AS similarity FROM cdp.segment_overlap('pros', 'young');

@@ -15,12 +15,11 @@ using namespace cdp;
 
 namespace {
 
-/// Makes and fills what keeps the activities of a condition and what follows its tables, and returns the definitions with the segment.
+/// Fills what keeps the activities of a condition, makes what follows its tables, and returns the definitions with the segment.
 /// Look the segment up in these: whatever was read before is gone if a table or a function was changed meanwhile.
 const pipeline::Definitions& Prepare(const std::string& name, const pg::Condition& condition) {
     segment::Follow(condition, condition.owner());
     pg::WarnOfContradiction(condition, "segment \"" + name + "\": nobody can ever meet its condition");
-    segment::KeepActivities(condition, *pipeline::Current().traits);
     pipeline::TouchConfiguration();
     const auto& definitions = pipeline::Current();
     segment::FillActivities(definitions.segments->Sound(name), *definitions.traits);
@@ -62,6 +61,8 @@ CDP_FUNCTION(cdp_create_segment)  // cdp.create_segment(name, definition, descri
     if (before.segments->Named(name) != nullptr)
         throw Error(sqlstate::duplicate_object, "segment \"" + name + "\" already exists").Hint("Change it with cdp.alter_segment.");
     const auto condition = segment::ReadCondition(definition, "segment \"" + name + "\"", *before.traits, caller, !PG_ARGISNULL(3));
+    // Before the segment: definitions may be read afresh at any time, and it cannot be read without them.
+    segment::KeepActivities(*condition, *before.traits);
     pg::Execute("INSERT INTO cdp.segment (segment_id, name, definition, description, owner, filled_epoch, refresh)"
                 " VALUES (nextval('cdp.segment_id_seq'), $1, $2, $3, $4, 0, $5)",
                 {pg::Text(name), pg::Text(definition),
@@ -95,11 +96,12 @@ CDP_FUNCTION(cdp_alter_segment)  // cdp.alter_segment(name, definition, refresh)
     const bool live = refresh != nullptr && refresh->month == 0 && refresh->day == 0 && refresh->time == 0;
     if (refresh != nullptr && !live) CheckRefresh(refresh);
     const bool refreshed = refresh != nullptr ? !live : old.refreshed;
+    const auto condition = segment::ReadCondition(pg::TextArgument(fcinfo, 1).value_or(""), "segment \"" + name + "\"", *before.traits, caller, refreshed);
+    segment::KeepActivities(*condition, *before.traits);
     pg::Execute("UPDATE cdp.segment SET definition = $2, owner = $3, altered_at = now(), problem = NULL,"
                 " refresh = CASE WHEN NOT $5 THEN NULL ELSE coalesce($4, refresh) END WHERE segment_id = $1",
                 {pg::Int8(old.segment_id), pg::Value(TEXTOID, PG_GETARG_DATUM(1)),
                  pg::Text(pg::RoleName(caller)), refresh != nullptr ? pg::Value(INTERVALOID, PG_GETARG_DATUM(2)) : pg::Null(INTERVALOID), pg::Bool(refreshed)});
-    const auto condition = segment::ReadCondition(pg::TextArgument(fcinfo, 1).value_or(""), "segment \"" + name + "\"", *pipeline::Current().traits, caller, refreshed);
     const auto& definitions = Prepare(name, *condition);
     const auto difference = segment::Fill(*definitions.segments, definitions.segments->Sound(name), *definitions.traits, false, segment::Cause::kAlter);
     const auto changed = segment::FillDependents(*definitions.segments, *definitions.traits, name, segment::Cause::kAlter);
