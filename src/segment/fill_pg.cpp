@@ -1,6 +1,7 @@
 // segment/fill_pg.cpp: see fill_pg.hpp.
 #include "segment/fill_pg.hpp"
 
+#include "pg/index_helpers.hpp"
 #include "pg/names.hpp"
 #include "pg/probes.hpp"
 #include "pg/settings.hpp"
@@ -133,6 +134,7 @@ std::vector<int64> Sorted(std::vector<int64> ids) {
 void WriteChanges(int64 segment_id, std::span<const int64> people, bool entered, Cause cause) {
     constexpr size_t at_a_time = 100'000;
     const Datum segment = Int64GetDatum(segment_id), now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+    pg::IndexHelpers helpers(people.size());
     for (; !people.empty(); people = people.subspan(std::min(at_a_time, people.size()))) {
         poll_stop();
         pg::TableWriter members("cdp.segment_member", {"profile_id", "segment_id", "entered_at"});
@@ -144,6 +146,7 @@ void WriteChanges(int64 segment_id, std::span<const int64> people, bool entered,
         members.Write();
         transitions.Write();
     }
+    helpers.Finish();
 }
 
 }  // namespace
