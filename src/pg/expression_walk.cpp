@@ -19,6 +19,20 @@ namespace {
 
 constexpr const char* kDependsOnClock = "depends on the clock";
 
+/// Which of `nodes` is the same and stands at the same place in the text, counted from 0; -1: none. PostgreSQL copies what
+/// stands left of BETWEEN, and of IN where it compares it with columns.
+int PlaceIn(const List* nodes, const Node* node) {
+    for (int i = 0; i < list_length(nodes); ++i) {
+        const auto* other = static_cast<const Node*>(list_nth(nodes, i));
+        if (exprLocation(other) == exprLocation(node) && equal(other, node)) return i;
+    }
+    return -1;
+}
+
+void AddOnce(List** nodes, Node* node) {
+    if (PlaceIn(*nodes, node) < 0) *nodes = lappend(*nodes, node);
+}
+
 bool Refuse(ExpressionWalk* walk, const Node* node, const char* why, const char* hint = nullptr) {
     if (walk->refused == nullptr) {
         walk->refused = why;
@@ -78,7 +92,7 @@ bool Follows(const ExpressionWalk* walk) { return walk->options.subqueries == Co
 bool InspectClock(Node* node, ExpressionWalk* walk) {
     if (walk->in_subquery && Follows(walk)) return Refuse(walk, node, "depends on the clock in a subquery", "Give the segment a refresh interval; then it may.");
     if (walk->options.clock == ConditionOptions::Clock::kRefused) return Refuse(walk, node, kDependsOnClock);
-    walk->clocks = lappend(walk->clocks, node);
+    AddOnce(&walk->clocks, node);
     return false;
 }
 
@@ -100,7 +114,7 @@ bool InspectCall(FuncExpr* call, ExpressionWalk* walk) {
     for (int i = 0; i < walk->special_count; ++i) {
         if (call->funcid != walk->specials[i]) continue;
         if (walk->depth > 0 || (walk->in_subquery && Follows(walk))) return Refuse(walk, node, psprintf("calls cdp.%s in a subquery", get_func_name(call->funcid)));
-        walk->calls = lappend(walk->calls, call);
+        AddOnce(&walk->calls, node);
         return InspectArguments(reinterpret_cast<Node*>(call->args), walk);
     }
     switch (call->funcid) {
@@ -124,7 +138,7 @@ bool InspectSubquery(SubLink* link, ExpressionWalk* walk) {
     auto* node = reinterpret_cast<Node*>(link);
     if (walk->options.subqueries == ConditionOptions::Subqueries::kRefused) return Refuse(walk, node, "has a subquery");
     walk->has_subquery = true;
-    if (Follows(walk) && !walk->in_subquery) walk->subqueries = lappend(walk->subqueries, node);
+    if (Follows(walk) && !walk->in_subquery) AddOnce(&walk->subqueries, node);
     const bool outer = std::exchange(walk->in_subquery, true);
     const bool refused = expression_tree_walker(node, CDP_TREE_FUNCTION(inspect_expression), walk);
     walk->in_subquery = outer;
@@ -203,15 +217,10 @@ Bitmapset* columns_of_row(Node* subquery, const Bitmapset* columns) {
 
 Node* with_inputs(Node* node, ExpressionWalk* walk) {
     if (node == nullptr) return nullptr;
-    int i = 0;
-    ListCell* cell;
-    foreach (cell, walk->inputs) {
-        ++i;
-        if (lfirst(cell) == node)
-            return reinterpret_cast<Node*>(makeVar(INNER_VAR, static_cast<AttrNumber>(i), exprType(node), -1, exprCollation(node), 0));
-    }
-    if (list_member_ptr(walk->clocks, node)) {
-        Var* clock = makeVar(INNER_VAR, static_cast<AttrNumber>(i + 1), TIMESTAMPTZOID, -1, InvalidOid, 0);
+    if (const int place = PlaceIn(walk->inputs, node); place >= 0)
+        return reinterpret_cast<Node*>(makeVar(INNER_VAR, static_cast<AttrNumber>(place + 1), exprType(node), -1, exprCollation(node), 0));
+    if (PlaceIn(walk->clocks, node) >= 0) {
+        Var* clock = makeVar(INNER_VAR, static_cast<AttrNumber>(list_length(walk->inputs) + 1), TIMESTAMPTZOID, -1, InvalidOid, 0);
         clock->location = exprLocation(node);
         const Oid type = exprType(node);
         if (type == TIMESTAMPTZOID) return reinterpret_cast<Node*>(clock);

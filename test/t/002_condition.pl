@@ -58,6 +58,8 @@ is(found(q{cdp.did(ARRAY['a', 'b "c"'], interval '36 hours')}), '<did [{a,"b \"c
 is(ask(q{SET intervalstyle = 'sql_standard'; SELECT guard_condition($$cdp.did('x', '1 year -2 days')$$, 't')}) =~ s/^SET\n//r,
     '<did [x] [1 year -2 days] [1] NULL NULL> columns', 'texts of arguments do not depend on settings');
 is(found(q{cdp.in_segment('ü') or ('(' = plan and cdp.did( 'a)' ))}), q{<in_segment [ü]> or ('(' = plan and <did [a)] NULL [1] NULL NULL>) columns 2}, 'calls are found in their text');
+is(found(q{cdp.did_times('y') between 1 and 3 and cdp.did_times('y') between symmetric n and 1 and cdp.did_times('z')::int in (n, 3)}),
+    q{<did_times [y]> between 1 and 3 and <did_times [y]> between symmetric n and 1 and <did_times [z]>::int in (n, 3) columns 7}, 'a call left of BETWEEN and IN is one');
 refused(q{'äöü' <> plan and cdp.did('x', at_least => n)}, qr/22023: the condition: the argument "at_least" of cdp.did must be a literal/, 'n)', 'an argument that is a column');
 refused(q{cdp.did(now()::text)}, qr/22023: the condition: the argument "event" of cdp.did must be a literal/, 'now()', 'an argument that is not constant');
 refused(q{'ß' = plan or cdp.in_segment(NULL)}, qr/22023: the condition: the argument of cdp.in_segment must be a literal/, 'NULL', 'NULL for a STRICT function');
@@ -67,6 +69,8 @@ my $typed = q{cdp.last_time('x') > now() - interval '1 day' and cdp.did_times('y
 is(ask("SELECT string_agg(guard_holds(\$\$$typed\$\$, t, '2024-01-12', i)::text, ' ') FROM t, (VALUES ('{2024-01-11 12:00,3}'::text[]), ('{2024-01-11 12:00,2}'), ('{NULL,3}')) v(i)"),
     'true false false', 'values of calls have their types, and may be NULL');
 is(flip($typed, '2024-01-12', ", '{2024-01-11 12:00,3}'"), '2024-01-12 12:00:00+01', 'and are compared with the clock');
+is(ask(q{SELECT string_agg(guard_holds('cdp.did_times($$y$$)::numeric between n and 9 and cdp.did_times($$z$$) not in (n, id)', t, '2024-01-12', i)::text, ' ') FROM t, (VALUES ('{9,2}'::text[]), ('{7,7}'), ('{10,2}')) v(i)}),
+    'true false false', 'a call left of BETWEEN and IN has one value');
 
 # The clock in SQL ---------------------------------------------------------------------------------------------------
 
@@ -74,6 +78,9 @@ is(found(q{at < now() and birthday = CURRENT_DATE and local_at < localtimestamp 
     q{at < ('2024-05-01 08:00:00.500000+00'::pg_catalog.timestamptz) and birthday = ('2024-05-01 08:00:00.500000+00'::pg_catalog.timestamptz::pg_catalog.date)}
     . q{ and local_at < ('2024-05-01 08:00:00.500000+00'::pg_catalog.timestamptz::pg_catalog.timestamp) and at < ('2024-05-01 08:00:00.500000+00'::pg_catalog.timestamptz) columns 3 4 5, clock},
     'in SQL the clock is a literal');
+is(found(q{now() between at and at + span and CURRENT_DATE in (birthday, at::date)}, q{, as_of => '2024-05-01 10:00+02'}),
+    q{('2024-05-01 08:00:00.000000+00'::pg_catalog.timestamptz) between at and at + span and ('2024-05-01 08:00:00.000000+00'::pg_catalog.timestamptz::pg_catalog.date) in (birthday, at::date) columns 3 5 6, clock},
+    'also left of BETWEEN and IN');
 is(found(q{at < now()}), 'at < now() columns 3, clock', 'or stays');
 is(found(q{at < '2024-01-01'}), q{at < '2024-01-01' columns 3}, 'a condition without it');
 
@@ -175,6 +182,7 @@ my @forms = (
     q{at >= date_trunc('month', now())}, q{at >= date_trunc('week', now()) - interval '1 month'}, q{date_trunc('hour', now()) > at + span}, q{date_trunc('hour', now()) + interval '30 min' + interval '1 month' > at},
     q{(CURRENT_DATE - birthday) / 365.25 > 0.05}, q{now() between at and at + interval '1 month'}, q{not (now() < at or now() > at + interval '2 days')},
     q{now() at time zone zone > local_at}, q{(now() + interval '1 day') - interval '1 month' >= at}, q{now() - span - span >= at}, q{(now() + span)::timestamp > local_at},
+    q{CURRENT_DATE in (birthday, at::date + 3)}, q{now() - at between symmetric span and interval '2 days'},
     q{to_char(birthday, 'MM-DD') = to_char(now(), 'MM-DD')}, q{birthday = CURRENT_DATE}, q{extract(dow from now()) in (1, 2)}, q{extract(hour from now()) between 9 and 17},
     q{extract(hour from now() at time zone zone) = n + 2}, q{extract(hour from now() + interval '1 month') = 2}, q{extract(day from now() - interval '1 month') = 28},
     q{to_char(now(), 'HH24:MI') > '12:30'}, q{extract(minute from now() - interval '90 seconds') % 7 = n % 7}, q{date_trunc('month', now()) + interval '1 month -1 day' = CURRENT_DATE},

@@ -401,7 +401,7 @@ my @traits = (
 	q{SELECT cdp.create_segment('readers', $$cdp.consented('letter')$$); SELECT cdp.create_segment('by_mail', $$cdp.consented('letter', 'email')$$)},
 	q{SELECT cdp.create_segment('profiled', $$NOT cdp.consented('ads') AND cdp.has_identifier('user_id')$$)},
 	q{SELECT cdp.create_segment('active_readers', $$cdp.did('Order', within => '20 days') AND cdp.consented('letter') OR last_seen_at < now() - interval '10 days' AND NOT cdp.consented('ads', 'sms')$$)},
-	q{SELECT cdp.create_destination('letter', columns => '{"sms": "cdp.consented(''letter'', ''sms'')"}', purpose => 'letter')},
+	q{SELECT cdp.create_destination('letter', columns => '{"sms": "cdp.consented(''letter'', ''sms'')", "few": "cardinality(cdp.segment_names()) BETWEEN 1 AND 8"}', purpose => 'letter')},
 	q{SELECT cdp.create_destination('ads', columns => '{"orders": "event_count"}', purpose => 'ads', channel => 'sms')},
 	q{SELECT cdp.create_segment('buyers', 'orders >= 3')},
 	q{SELECT cdp.create_segment('known', $$cdp.has_identifier('user_id')$$)},
@@ -415,6 +415,11 @@ my @traits = (
 	q{SELECT cdp.create_segment('same_sku', $$cdp.did_sequence(ARRAY['View', 'Order'], '20 days', same => 'sku')$$)},
 	q{SELECT cdp.create_segment('few_a', $s$cdp.did('Order', within => '60 days', at_least => 1, at_most => 1, filter => $f$properties ->> 'sku' = 'A'$f$)$s$)},
 	q{SELECT cdp.create_segment('never', $$cdp.did('Refund', at_least => 0, at_most => 0)$$)},
+	q{SELECT cdp.create_segment('some_views', $$cdp.times_did('View') BETWEEN 1 AND 3$$)},
+	q{SELECT cdp.create_segment('either_way', $$cdp.times_did('View') BETWEEN SYMMETRIC event_count - 2 AND cdp.times_did('Order')$$)},
+	q{SELECT cdp.create_segment('between', $$cdp.last_did('Order') NOT IN (first_seen_at, last_seen_at) OR cdp.times_did('Login') IN (event_count, 2)$$)},
+	q{SELECT cdp.create_segment('recent', $$now() - last_seen_at BETWEEN interval '5 days' AND interval '25 days 3 hours'$$)},
+	q{SELECT cdp.create_segment('lifetime', $$now() BETWEEN first_seen_at AND last_seen_at + interval '20 days' OR extract(hour FROM now()) BETWEEN 9 AND 17 AND event_count > 5$$)},
 	q{SELECT cdp.create_segment('nested', $$cdp.in_segment('active') AND NOT cdp.in_segment('quiet') OR orders_30d > 3$$)},
 	q{SET client_min_messages = warning; SELECT cdp.import_segment('listed', 'email', ARRAY(SELECT 'Mail' || p || '-' || n || '@example.com' FROM generate_series(0, 120, 3) p, generate_series(0, 3) n))},
 	q{SELECT cdp.import_segment('cookies', 'anonymous_id', ARRAY(SELECT 'cookie-' || n FROM generate_series(0, 400, 5) n))},
@@ -446,6 +451,13 @@ my %plain = (
 		AND b.occurred_at <= a.occurred_at + interval '20 days' AND a.properties ->> 'sku' = b.properties ->> 'sku')},
 	few_a => q{(SELECT count(*) FROM e WHERE event = 'Order' AND occurred_at > hour - interval '60 days' AND properties ->> 'sku' = 'A') = 1},
 	never => q{NOT EXISTS (SELECT FROM e WHERE event = 'Refund')},
+	some_views => q{(SELECT count(*) FROM e WHERE event = 'View') BETWEEN 1 AND 3},
+	either_way => q{(SELECT count(*) FROM e WHERE event = 'View') BETWEEN SYMMETRIC (SELECT count(*) FROM e) - 2 AND (SELECT count(*) FROM e WHERE event = 'Order')},
+	between => q{(SELECT max(occurred_at) FROM e WHERE event = 'Order') NOT IN ((SELECT min(occurred_at) FROM e), (SELECT max(occurred_at) FROM e))
+		OR (SELECT count(*) FROM e WHERE event = 'Login') IN ((SELECT count(*) FROM e), 2)},
+	recent => q{instant - (SELECT max(occurred_at) FROM e) BETWEEN interval '5 days' AND interval '25 days 3 hours'},
+	lifetime => q{instant BETWEEN (SELECT min(occurred_at) FROM e) AND (SELECT max(occurred_at) FROM e) + interval '20 days'
+		OR extract(hour FROM instant) BETWEEN 9 AND 17 AND (SELECT count(*) FROM e) > 5},
 	nested => q{(SELECT count(*) FROM e WHERE event = 'Order' AND occurred_at > hour - interval '20 days') >= 2
 		AND NOT coalesce((SELECT max(occurred_at) FROM e) < instant - interval '10 days', false)
 		OR (SELECT count(*) FROM e WHERE event = 'Order' AND occurred_at > hour - interval '30 days') > 3});
