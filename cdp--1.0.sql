@@ -2041,12 +2041,7 @@ DECLARE
     position_ pg_lsn;
     differing bigint;
 BEGIN
-    -- What is wanted is what the table holds where the log stands now: nobody may be writing to it, and we must see
-    -- all that was written.
-    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
-        RAISE EXCEPTION 'cdp.resync_destination cannot run in a transaction of isolation level %', current_setting('transaction_isolation')
-            USING ERRCODE = 'active_sql_transaction';
-    END IF;
+    -- What is wanted is what the table holds where the log stands now: nobody may be writing to it.
     PERFORM cdp.lock_pipeline();
     IF NOT EXISTS (SELECT FROM cdp.delivery_target t WHERE t.destination = resync_destination.name) THEN
         RAISE EXCEPTION 'destination "%" has no delivery', name USING ERRCODE = 'undefined_object';
@@ -3902,7 +3897,7 @@ CREATE FUNCTION cdp.lock_pipeline() RETURNS void
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_lock_pipeline';
 COMMENT ON FUNCTION cdp.lock_pipeline() IS
-    'Internal: keeps every other processor out until the transaction ends; waits for them. Whatever changes configuration or derived state takes it first.';
+    'Internal: keeps every other processor out until the transaction ends; waits for them. Whatever changes configuration or derived state takes it first. Throws at isolation levels above READ COMMITTED.';
 REVOKE ALL ON FUNCTION cdp.lock_pipeline() FROM PUBLIC;
 
 CREATE FUNCTION cdp.touch_configuration() RETURNS void

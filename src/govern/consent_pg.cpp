@@ -70,13 +70,13 @@ std::string CoversSql(const std::string& person, const ConsentQuestion& question
     return purpose.opt_out ? unrefused : "(EXISTS (SELECT " + said("k") + " AND k.channel IS NULL AND k.granted) AND " + unrefused + ")";
 }
 
-Contact ContactNamed(const identity::Rules& rules, std::string_view type, std::string_view value, bool read_only) {
+Contact ContactNamed(const identity::Rules& rules, std::string_view type, std::string_view value) {
     static pg::Statement find("SELECT profile_id FROM cdp.identifier WHERE value = $1 AND type = $2", {TEXTOID, TEXTOID});
     const int place = rules.TypeNamed(type);
     if (place < 0) throw Error(sqlstate::undefined_object, "identifier type \"" + std::string(type) + "\" does not exist");
     const auto normal = rules.Normalise(place, value);
     Contact contact{std::string(type), normal.value_or(std::string(value)), std::nullopt};
-    const auto rows = find.Query({pg::Text(contact.value), pg::Text(type)}, 1, read_only);
+    const auto rows = find.Query({pg::Text(contact.value), pg::Text(type)}, 1);
     if (!rows.empty())
         contact.profile_id = rows.Int8(0, 1);
     else if (!normal)

@@ -56,8 +56,8 @@ struct Contact {
     std::optional<int64> profile_id;
 };
 
-/// The contact point that somebody names. Throws if it can identify nobody. `read_only`: as the active snapshot sees it.
-Contact ContactNamed(const identity::Rules& rules, std::string_view type, std::string_view value, bool read_only = false);
+/// The contact point that somebody names. Throws if it can identify nobody.
+Contact ContactNamed(const identity::Rules& rules, std::string_view type, std::string_view value);
 
 /// Whether anybody ever said anything or is suppressed. If not, people and identifiers change as if all this were not there.
 bool ConsentsInUse();

@@ -17,16 +17,7 @@ namespace {
 /// The contact point of the first two arguments. Call it with the pipeline locked.
 govern::Contact ContactArg(FunctionCallInfo fcinfo) {
     if (PG_ARGISNULL(0) || PG_ARGISNULL(1)) throw Error(sqlstate::null_value_not_allowed, "type and value must not be null");
-    const auto& rules = pipeline::Current().rules;
-    const auto type = pg::Bytes(PG_GETARG_DATUM(0)), value = pg::Bytes(PG_GETARG_DATUM(1));
-    const auto contact = govern::ContactNamed(rules, type, value);
-    if (IsolationUsesXactSnapshot()) {
-        // Whoever has it by a snapshot that is older than the lock may be somebody else by now.
-        const pg::LatestSnapshot now;
-        if (govern::ContactNamed(rules, type, value, true).profile_id != contact.profile_id)
-            throw Error(sqlstate::serialization_failure, "could not serialize access due to concurrent update");
-    }
-    return contact;
+    return govern::ContactNamed(pipeline::Current().rules, pg::Bytes(PG_GETARG_DATUM(0)), pg::Bytes(PG_GETARG_DATUM(1)));
 }
 
 TimestampTz OccurredAt(FunctionCallInfo fcinfo, int i) {

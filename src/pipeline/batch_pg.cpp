@@ -254,6 +254,11 @@ void NoteProblems(const Definitions& definitions) {
 
 void Lock() {
     RequirePrimary("change anything");  // the server's own refusal speaks of a lock mode
+    if (IsolationUsesXactSnapshot())
+        throw Error(sqlstate::object_not_in_prerequisite_state, std::string("cdp changes nothing in a transaction of isolation level ") +
+                                                                    (IsolationIsSerializable() ? "serializable" : "repeatable read"))
+            .Detail("It would go by what was when the transaction began, and miss for good what was committed since.")
+            .Hint("Use isolation level READ COMMITTED.");
     const Oid extension = InstalledExtension();
     pg::Call([&] { LockDatabaseObject(ExtensionRelationId, extension, 0, kLockMode); });
     InstalledExtension();  // it may have been dropped while we waited

@@ -8,7 +8,8 @@
 namespace cdp::pipeline {
 
 /// Keeps every other processor, and DROP EXTENSION, out until the transaction ends. Waits for them. Throws if
-/// the extension is not installed (any more).
+/// the extension is not installed (any more), and in a transaction that does not see what they have committed
+/// meanwhile (REPEATABLE READ, SERIALIZABLE).
 void Lock();
 /// Whether this transaction has it.
 bool LockHeld();

@@ -14,7 +14,7 @@ CREATE FUNCTION cdp.lock_pipeline() RETURNS void
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'cdp_lock_pipeline';
 COMMENT ON FUNCTION cdp.lock_pipeline() IS
-    'Internal: keeps every other processor out until the transaction ends; waits for them. Whatever changes configuration or derived state takes it first.';
+    'Internal: keeps every other processor out until the transaction ends; waits for them. Whatever changes configuration or derived state takes it first. Throws at isolation levels above READ COMMITTED.';
 REVOKE ALL ON FUNCTION cdp.lock_pipeline() FROM PUBLIC;
 
 CREATE FUNCTION cdp.touch_configuration() RETURNS void

@@ -118,9 +118,6 @@ std::string NameOfTable(Oid relation) {
 }
 
 void Follow(const pg::Condition& condition, Oid caller) {
-    if (!condition.tables().empty() && pg::Call([] { return IsolationUsesXactSnapshot(); }))
-        throw Error(sqlstate::object_not_in_prerequisite_state, condition.what() + " follows the rows of tables, which cannot begin in this transaction")
-            .Hint("Make it at isolation level READ COMMITTED.");
     for (const pg::TiedTable& table : condition.tables()) {
         const bool allowed = pg::Call([&] { return pg_class_aclcheck(table.relation, caller, ACL_TRIGGER) == ACLCHECK_OK; });
         if (!allowed)
