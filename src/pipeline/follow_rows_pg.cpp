@@ -80,7 +80,6 @@ void LookAt(Definitions& definitions, const People& people) {
         }
         memory.Reset();
     }
-    NoteProblems(definitions);
 }
 
 /// The live segments that read one of the tables of which everybody is concerned.
@@ -118,8 +117,9 @@ void FillAfresh(const std::vector<std::string>& names) {
 
 void FollowRows(std::span<const collect::RowChange> changes) {
     Definitions& definitions = Current();
-    if (!definitions.segments->AnyLive()) return;
-    if (const People people = Find(*definitions.segments, changes); !people.empty()) LookAt(definitions, people);
+    if (definitions.segments->AnyLive())
+        if (const People people = Find(*definitions.segments, changes); !people.empty()) LookAt(definitions, people);
+    NoteProblems(definitions);  // who cannot be read misses these
     FillAfresh(ConcernEverybody(*Current().segments, changes));
 }
 

@@ -7,6 +7,7 @@
 #include "pipeline/batch_pg.hpp"
 #include "profile/history_pg.hpp"
 #include "segment/fill_pg.hpp"
+#include "segment/followed_pg.hpp"
 
 namespace cdp::pipeline {
 
@@ -69,6 +70,14 @@ std::vector<std::string> FillSegments(Definitions& definitions, const Healed& he
     return filled;
 }
 
+/// Has the triggers of followed tables fire as they should, if segments may stand still for them.
+void EnableTriggers(const segment::Segments& segments) {
+    const bool any = std::any_of(segments.all().begin(), segments.all().end(), [](const segment::Segment& segment) {
+        return segment.standing.failure && segment.standing.failure->sqlstate == sqlstate::object_not_in_prerequisite_state;
+    });
+    if (any) pg::Attempts::One([] { segment::EnableTriggers(); });
+}
+
 void Tell(const std::string& what) {
     pg::Call([&] { ereport(IsBackgroundWorker ? LOG : NOTICE, (errmsg("%s goes on", what.c_str()), errdetail("Its definition can be read again."))); });
 }
@@ -76,8 +85,11 @@ void Tell(const std::string& what) {
 }  // namespace
 
 void Heal() {
+    if (XactReadOnly) return;
+    NoteProblems(Current());  // what they miss from here on is made up for
+    EnableTriggers(*Current().segments);
     const Healed healed(Current());
-    if ((healed.traits.empty() && healed.segments.empty()) || XactReadOnly) return;
+    if (healed.traits.empty() && healed.segments.empty()) return;
     healed.ClearProblems();
     TouchConfiguration();
     Definitions& definitions = Current();

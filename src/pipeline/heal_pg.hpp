@@ -3,8 +3,8 @@
 
 namespace cdp::pipeline {
 
-/// Reads the definitions. Traits and segments that could not be read before and now can are computed afresh, with what
-/// depends on them, and said to go on. Needs an open Spi and the lock.
+/// Reads the definitions. Writes down which traits and segments cannot be read from here on: they miss what comes. Those that could
+/// not be read before and now can are computed afresh, with what depends on them, and said to go on. Needs an open Spi and the lock.
 void Heal();
 
 }  // namespace cdp::pipeline

@@ -143,6 +143,19 @@ void CheckFollowed(const pg::Condition& condition) {
     }
 }
 
+void EnableTriggers() {
+    // By pg_depend, which has an index for this: somebody may have disabled them for long.
+    static pg::Statement find(
+        "SELECT tgrelid, tgname::text, tgname = 'cdp_follow_applied' FROM pg_depend d JOIN pg_trigger t ON t.oid = d.objid"
+        " WHERE d.classid = 'pg_trigger'::regclass AND d.refclassid = 'pg_proc'::regclass"
+        " AND d.refobjid IN ('cdp.follow_rows()'::regprocedure, 'cdp.follow_applied_row()'::regprocedure)"
+        " AND tgenabled NOT IN ('D', CASE tgname WHEN 'cdp_follow_applied' THEN 'R' ELSE 'A' END::\"char\")");
+    const auto found = find.Query();
+    for (uint64 i = 0; i < found.size(); ++i)
+        pg::Execute("ALTER TABLE " + NameOfTable(DatumGetObjectId(*found.Get(i, 1))) + " ENABLE " + (found.Bool(i, 3) ? "REPLICA" : "ALWAYS") +
+                    " TRIGGER " + found.Text(i, 2));
+}
+
 void FollowOnly(const Segments& segments) {
     std::map<Oid, Followed> needed;
     for (const Segment& segment : segments.all()) {
