@@ -70,6 +70,13 @@ std::vector<std::string> FillSegments(Definitions& definitions, const Healed& he
     return filled;
 }
 
+bool AnyUnreadable(const Definitions& definitions) {
+    const auto fails = [](const auto& defined) { return defined.standing.failure.has_value(); };
+    const auto& traits = definitions.traits->all();
+    const auto& segments = definitions.segments->all();
+    return std::any_of(traits.begin(), traits.end(), fails) || std::any_of(segments.begin(), segments.end(), fails);
+}
+
 /// Has the triggers of followed tables fire as they should, if segments may stand still for them.
 void EnableTriggers(const segment::Segments& segments) {
     const bool any = std::any_of(segments.all().begin(), segments.all().end(), [](const segment::Segment& segment) {
@@ -86,9 +93,13 @@ void Tell(const std::string& what) {
 
 void Heal() {
     if (XactReadOnly) return;
-    NoteProblems(Current());  // what they miss from here on is made up for
-    EnableTriggers(*Current().segments);
-    const Healed healed(Current());
+    const Definitions* found = &Current();
+    if (AnyUnreadable(*found)) {
+        NoteProblems(*found);  // what they miss from here on is made up for
+        EnableTriggers(*found->segments);
+        found = &Current();
+    }
+    const Healed healed(*found);
     if (healed.traits.empty() && healed.segments.empty()) return;
     healed.ClearProblems();
     TouchConfiguration();
