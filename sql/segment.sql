@@ -50,6 +50,13 @@ SELECT table_name FROM cdp.rebuild() WHERE differing <> 0;
 SELECT cdp.create_segment('by_name', $$cdp.has_identifier(type => 'email') AND cdp.in_segment(name => E'buyers')$$);
 SELECT cdp.drop_segment('by_name');
 
+-- The whole comes last, also where it is but the contrary of its only part.
+SELECT cdp.create_segment('others', $$NOT cdp.in_segment('buyers')$$), cdp.create_segment('strangers', $$NOT (NOT NOT cdp.has_identifier('user_id'))$$),
+    cdp.create_segment('quiet', $$(NOT cdp.did('Order')) IS TRUE$$);
+SELECT s.name, e.condition, e.holds FROM cdp.segment s, cdp.explain_segment(s.name, cdp.resolve('user_id', 'bob')) WITH ORDINALITY e(condition, value, holds, place)
+    WHERE s.name IN ('others', 'strangers', 'quiet') ORDER BY name, place;
+SELECT cdp.drop_segment('others'), cdp.drop_segment('strangers'), cdp.drop_segment('quiet');
+
 -- What is refused, and where it is wrong.
 SELECT cdp.create_segment('bad', '*');
 SELECT cdp.create_segment('bad', 'orders > 1 AND cdp.has_identifier(''emial'')');

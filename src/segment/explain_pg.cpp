@@ -164,7 +164,7 @@ CDP_FUNCTION(cdp_explain_segment)  // cdp.explain_segment(name, profile_id) → 
     people.Load();
 
     auto parts = segment->condition->Parts();
-    if (parts.size() != 1) parts.push_back(segment->condition->text());
+    if (IsA(segment->condition->tree(), BoolExpr)) parts.push_back(segment->condition->text());
     Explanation explanation(definitions, *segment, people.loaded().front().second, caller);
     for (const auto& part : parts) explanation.Explain(part, &result);
     return result.Done();
