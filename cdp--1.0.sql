@@ -3647,7 +3647,8 @@ BEGIN
         RAISE EXCEPTION 'shares must not exceed 100 per cent together' USING ERRCODE = 'invalid_parameter_value',
             DETAIL = format('They are %s.', trim_scale(total));
     ELSIF NOT EXISTS (SELECT FROM cdp.segment s WHERE s.name = split_segment.name) THEN
-        RAISE EXCEPTION 'segment "%" does not exist', name USING ERRCODE = 'undefined_object';
+        RAISE EXCEPTION 'segment "%" does not exist', name USING ERRCODE = 'undefined_object',
+            HINT = 'cdp.segment lists them; cdp.create_segment makes others.';
     END IF;
     FOR share IN
         SELECT s.key, s.value::numeric AS part, sum(s.value::numeric) OVER (ORDER BY s.key COLLATE "C") AS upto
@@ -3700,7 +3701,8 @@ BEGIN
     SELECT s.segment_id, s.size INTO id_b, in_b FROM cdp.segment s WHERE s.name = b;
     missing := CASE WHEN id_a IS NULL THEN a WHEN id_b IS NULL THEN b END;
     IF missing IS NOT NULL THEN
-        RAISE EXCEPTION 'segment "%" does not exist', missing USING ERRCODE = 'undefined_object';
+        RAISE EXCEPTION 'segment "%" does not exist', missing USING ERRCODE = 'undefined_object',
+            HINT = 'cdp.segment lists them; cdp.create_segment makes others.';
     END IF;
     SELECT count(*) INTO in_both
     FROM cdp.segment_member x JOIN cdp.segment_member y ON y.profile_id = x.profile_id

@@ -123,6 +123,7 @@ SELECT cdp.create_segment('bad', $$cdp.did('Order', within => '0')$$);
 SELECT cdp.create_segment('bad', $$cdp.did('Order', at_least => 3, at_most => 2)$$);
 SELECT cdp.create_segment('bad', $$spent > 0 AND cdp.did('Order', at_least => -1)$$);
 SELECT cdp.create_segment('bad', $$cdp.did_sequence('{}')$$);
+SELECT cdp.create_segment('bad', $$true AND cdp.did_sequence(ARRAY['View', NULL], '1 day')$$);
 SELECT cdp.create_segment('bad', $$cdp.did(plan)$$);
 SELECT cdp.create_segment('bad', $$cdp.did('Order', filter => 'nope = 1')$$);
 SELECT cdp.create_segment('bad', $$cdp.did('Order', filter => 'occurred_at > now()')$$);

@@ -19,6 +19,8 @@ SELECT cdp.set_consent('email', 'ann@x.org', 'news', true);
 SELECT cdp.create_destination('x', purpose => 'news');
 SELECT cdp.create_destination('x', channel => 'email');
 SELECT cdp.set_consent('fax', '1', 'newsletter', true);
+SELECT cdp.suppress('fax', '1');
+SELECT cdp.create_segment('bad', $$true AND cdp.consented(NULL)$$);
 SELECT cdp.set_consent('email', ' ', 'newsletter', true);
 SELECT cdp.set_consent('email', 'ann@x.org', 'newsletter', NULL);
 SELECT cdp.set_consent('email', 'ann@x.org', 'newsletter', true, channel => '');

@@ -59,6 +59,13 @@ SELECT cdp.drop_segment('others'), cdp.drop_segment('strangers'), cdp.drop_segme
 
 -- What is refused, and where it is wrong.
 SELECT cdp.create_segment('bad', '*');
+SELECT cdp.create_segment('bad', '');
+SELECT cdp.create_segment('bad', 'plan = ''pro'' AND');
+SELECT cdp.create_segment('bad', 'orders > 1 AND -- much');
+SELECT cdp.create_segment('bad', '''x'' <> '''' big');
+SELECT cdp.create_segment('bad', 'orders > 1 FROM cdp.profile');
+SELECT cdp.create_segment('bad', 'DISTINCT orders > 1');
+SELECT cdp.create_segment('bad', 'orders > 1, true');
 SELECT cdp.create_segment('bad', 'orders > 1 AND cdp.has_identifier(''emial'')');
 SELECT cdp.create_segment('bad', 'ltv > 100 and orders >= 2');
 SELECT cdp.create_segment('bad', 'orders + 1');
@@ -74,6 +81,9 @@ SELECT cdp.create_segment('bad', $$cdp.in_segment('nope')$$);
 SELECT cdp.create_segment('buyers', 'true');
 SELECT cdp.alter_segment('buyers', $$cdp.in_segment('known_buyers')$$);
 SELECT cdp.drop_segment('buyers');
+SELECT * FROM cdp.alter_segment('nope', 'true');
+SELECT cdp.drop_segment('nope');
+SELECT * FROM cdp.explain_segment('nope', 1);
 SELECT cdp.drop_trait('orders');
 SELECT cdp.create_trait('plan', 'text');
 SELECT cdp.create_trait('where', 'point');

@@ -70,15 +70,27 @@ std::vector<std::pair<std::string, std::string>> GivenColumns(const pg::Json& js
     return columns;
 }
 
+/// The calls that conditions of segments and columns of destinations may make: those that only the former may are told from functions.
+std::vector<const char*> AllSpecialCalls() {
+    std::vector<const char*> names(std::begin(kSpecialCalls), std::end(kSpecialCalls));
+    names.insert(names.end(), std::begin(segment::kSpecialCalls), std::end(segment::kSpecialCalls));
+    return names;
+}
+
 Columns Analyse(const Definition& definition, Oid owner) {
     const Oid profile = ProfileTable();
+    const auto calls = AllSpecialCalls();
     Columns columns;
     for (const auto& [name, text] : definition.columns) {
         const std::string what = "column \"" + name + "\" of destination \"" + definition.name + "\"";
-        const pg::Condition parsed(text, what, profile, "profile", owner, kSpecialCalls, {.kind = pg::Condition::Kind::kValue});
+        const pg::Condition parsed(text, what, profile, "profile", owner, calls, {.kind = pg::Condition::Kind::kValue});
         columns.types.push_back(parsed.type());
         for (size_t call = 0; call < parsed.specials().size(); ++call) {
-            if (parsed.specials()[call].function == kSpecialCalls[0]) columns.asks_segments = true;
+            const std::string& function = parsed.specials()[call].function;
+            if (function == kSpecialCalls[0]) columns.asks_segments = true;
+            else if (function != kSpecialCalls[1])
+                throw parsed.At(call, Error(sqlstate::feature_not_supported, what + ": cdp." + function + " can only stand in a segment's condition")
+                                          .Hint("Make a segment of it, and write 'its name' = ANY (cdp.segment_names())."));
             else AddOnce(&columns.asks_purposes, govern::ConsentAt(parsed, call, govern::Purposes::Load()).purpose.name);
         }
         for (const int number : parsed.columns()) {

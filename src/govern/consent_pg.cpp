@@ -49,7 +49,9 @@ Error NoPurpose(std::string_view name) {
 
 ConsentQuestion ConsentAt(const pg::Condition& condition, size_t call, const Purposes& purposes) {
     const auto& arguments = condition.specials()[call].arguments;
-    const std::string name = arguments[0].value_or("");
+    if (!arguments[0])
+        throw condition.At(call, Error(sqlstate::null_value_not_allowed, "cdp.consented: the purpose must not be null").Hint("Name a purpose of cdp.purpose."));
+    const std::string& name = *arguments[0];
     if (const auto* purpose = purposes.Named(name)) return {*purpose, arguments[1]};
     std::string detail = condition.what() + " asks for it.";
     detail[0] = static_cast<char>(toupper(detail[0]));
@@ -73,7 +75,7 @@ std::string CoversSql(const std::string& person, const ConsentQuestion& question
 Contact ContactNamed(const identity::Rules& rules, std::string_view type, std::string_view value) {
     static pg::Statement find("SELECT profile_id FROM cdp.identifier WHERE value = $1 AND type = $2", {TEXTOID, TEXTOID});
     const int place = rules.TypeNamed(type);
-    if (place < 0) throw Error(sqlstate::undefined_object, "identifier type \"" + std::string(type) + "\" does not exist");
+    if (place < 0) throw identity::NoType(type);
     const auto normal = rules.Normalise(place, value);
     Contact contact{std::string(type), normal.value_or(std::string(value)), std::nullopt};
     const auto rows = find.Query({pg::Text(contact.value), pg::Text(type)}, 1);

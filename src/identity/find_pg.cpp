@@ -9,8 +9,7 @@ Found Find(std::string_view type, std::string_view value, bool read_only) {
     static pg::Statement find("SELECT identifier_id, profile_id FROM cdp.identifier WHERE value = $1 AND type = $2", {TEXTOID, TEXTOID});
     const auto& rules = pipeline::CurrentRules();
     const int place = rules.TypeNamed(type);
-    if (place < 0) throw Error(sqlstate::undefined_object, "identifier type \"" + std::string(type) + "\" does not exist")
-                       .Hint("cdp.identifier_type lists them; cdp.create_identifier_type declares others.");
+    if (place < 0) throw NoType(type);
     const auto identifies = rules.Normalise(place, value);
     const std::string normal = identifies.value_or(std::string(value));
     const auto rows = find.Query({pg::Text(normal), pg::Text(type)}, 1, read_only);

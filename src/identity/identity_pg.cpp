@@ -27,9 +27,7 @@ CDP_FUNCTION(cdp_resolve)  // cdp.resolve(type text, value text) → bigint
     const auto& rules = pipeline::CurrentRules();
     const auto type_name = pg::Bytes(PG_GETARG_DATUM(0));
     const int type = rules.TypeNamed(type_name);
-    if (type < 0)
-        throw Error(sqlstate::undefined_object, "identifier type \"" + std::string(type_name) + "\" does not exist")
-            .Hint("cdp.identifier_type lists them; cdp.create_identifier_type declares others.");
+    if (type < 0) throw identity::NoType(type_name);
     const auto value = rules.Normalise(type, pg::Bytes(PG_GETARG_DATUM(1)));
     if (!value) PG_RETURN_NULL();
     const auto rows = find.Query({pg::Text(*value), pg::Text(type_name)}, 1, true);

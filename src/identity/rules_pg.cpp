@@ -91,6 +91,11 @@ Rules Rules::Load() {
     return rules;
 }
 
+Error NoType(std::string_view name) {
+    return Error(sqlstate::undefined_object, "identifier type \"" + std::string(name) + "\" does not exist")
+        .Hint("cdp.identifier_type lists them; cdp.create_identifier_type declares others.");
+}
+
 int Rules::TypeNamed(std::string_view name) const {
     for (size_t i = 0; i < types_.size(); ++i)
         if (types_[i].name == name) return static_cast<int>(i);

@@ -23,6 +23,9 @@ struct IdentifierType {
     std::vector<std::vector<std::string>> paths;  // of keys, from traits, context or properties on
 };
 
+/// That there is no such type.
+Error NoType(std::string_view name);
+
 class Rules {
 public:
     /// Reads cdp.identifier_type and cdp.blocked_identifier.

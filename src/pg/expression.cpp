@@ -56,10 +56,14 @@ void CollectLeaves(Node* node, List** leaves) {
     foreach (cell, reinterpret_cast<BoolExpr*>(node)->args) CollectLeaves(static_cast<Node*>(lfirst(cell)), leaves);
 }
 
-/// The condition as a parse tree: exactly one expression, nothing of a SELECT around it.
-Node* RawExpression(const char* text) {
+/// The condition as a parse tree: exactly one expression, nothing of a SELECT around it. Null: it is more, or less, than that.
+Node* raw_expression(const char* text) {
     List* statements = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
     auto* select = reinterpret_cast<SelectStmt*>(linitial_node(RawStmt, statements)->stmt);
+    if (list_length(select->targetList) > 1) {
+        const int location = lsecond_node(ResTarget, select->targetList)->location;
+        ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("it is more than one SQL expression"), errposition(pg_mbstrlen_with_len(text, location) + 1)));
+    }
     const bool plain = select->op == SETOP_NONE && list_length(select->targetList) == 1 && select->distinctClause == NIL &&
                        select->intoClause == nullptr && select->fromClause == NIL && select->whereClause == nullptr &&
                        select->groupClause == NIL && select->havingClause == nullptr && select->windowClause == NIL &&
@@ -69,9 +73,27 @@ Node* RawExpression(const char* text) {
     // A * alone is a list of columns; as an expression it would be taken for a name.
     const bool star = target != nullptr && IsA(target->val, ColumnRef) &&
                       IsA(linitial(reinterpret_cast<ColumnRef*>(target->val)->fields), A_Star);
-    if (target == nullptr || target->name != nullptr || target->indirection != NIL || star)
-        ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("it is no single SQL expression")));
-    return target->val;
+    return target == nullptr || target->name != nullptr || target->indirection != NIL || star ? nullptr : target->val;
+}
+
+/// Throws what is wrong with a text that is no single expression, and where: what the parser says of it in parentheses, where no
+/// name and no clause of SELECT may follow.
+[[noreturn]] void ThrowNoExpression(const std::string& text) {
+    const std::string in_parentheses = "(" + text + "\n)";
+    try {
+        Call([&] {
+            raw_parser(in_parentheses.c_str(), RAW_PARSE_PLPGSQL_EXPR);
+            ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("it is no single SQL expression")));
+        });
+    } catch (const PgError& error) {
+        const int characters = Call([&] { return pg_mbstrlen_with_len(text.c_str(), static_cast<int>(text.size())); });
+        if (error.data->cursorpos > 0 && --error.data->cursorpos > characters) {
+            error.data->cursorpos = characters + 1;
+            error.data->message = Call([&] { return MemoryContextStrdup(error.data->assoc_context, "syntax error at end of input"); });
+        }
+        throw;
+    }
+    pg_unreachable();
 }
 
 /// The names of a relation's columns, as a list.
@@ -90,8 +112,7 @@ std::string ColumnsOf(Oid relation) {
 }
 
 /// An expression over rows of `rel`, analysed: of type boolean, or of any type.
-Node* analyse(ParseState* state, const char* text, Relation rel, const char* alias, Condition::Kind kind) {
-    Node* raw = RawExpression(text);
+Node* analyse(ParseState* state, Node* raw, const char* text, Relation rel, const char* alias, Condition::Kind kind) {
     state->p_sourcetext = text;
     ParseNamespaceItem* item = addRangeTableEntryForRelation(state, rel, AccessShareLock, makeAlias(alias, NIL), false, true);
     addNSItemToQuery(state, item, false, true, true);
@@ -177,11 +198,13 @@ void Condition::Explain(ErrorData* data, Oid relation, std::string_view alias) c
 void Condition::Parse(Oid relation, const char* alias, std::span<const char* const> special_names) {
     const std::vector<Oid> functions = SpecialFunctions(special_names);
     ExpressionWalk walk{functions.data(), static_cast<int>(functions.size()), text_.c_str(), options_};
+    Node* raw = Call([&] { return raw_expression(text_.c_str()); });
+    if (raw == nullptr) ThrowNoExpression(text_);
     char* type_name = nullptr;
     tree_ = Call([&] {
         ParseState* state = make_parsestate(nullptr);
         Relation rel = table_open(relation, AccessShareLock);
-        Node* expression = analyse(state, text_.c_str(), rel, alias, options_.kind);
+        Node* expression = analyse(state, raw, text_.c_str(), rel, alias, options_.kind);
         type_name = format_type_with_typemod(exprType(expression), exprTypmod(expression));
         inspect_expression(expression, &walk);
         if (walk.refused != nullptr)

@@ -42,9 +42,13 @@ bool Refuse(ExpressionWalk* walk, const Node* node, const char* why, const char*
     return true;
 }
 
-/// The same, with what to write instead where the clock is allowed.
-bool RefuseClock(ExpressionWalk* walk, const Node* node, const char* instead) {
-    return Refuse(walk, node, kDependsOnClock, walk->options.clock == ConditionOptions::Clock::kRefused ? nullptr : instead);
+/// The same, with what to write instead: `instead` where the clock is allowed.
+bool RefuseClock(ExpressionWalk* walk, const Node* node, const char* instead = nullptr) {
+    if (walk->options.clock == ConditionOptions::Clock::kRefused)
+        instead = walk->options.kind == ConditionOptions::Kind::kCondition
+            ? nullptr
+            : "Make a segment that compares it with the clock, and write 'its name' = ANY (cdp.segment_names()).";
+    return Refuse(walk, node, kDependsOnClock, instead);
 }
 
 /// What to write for a literal of a date or a time, at `literal` in the text, that says when by the clock: 'now',
@@ -91,7 +95,7 @@ bool Follows(const ExpressionWalk* walk) { return walk->options.subqueries == Co
 
 bool InspectClock(Node* node, ExpressionWalk* walk) {
     if (walk->in_subquery && Follows(walk)) return Refuse(walk, node, "depends on the clock in a subquery", "Give the segment a refresh interval; then it may.");
-    if (walk->options.clock == ConditionOptions::Clock::kRefused) return Refuse(walk, node, kDependsOnClock);
+    if (walk->options.clock == ConditionOptions::Clock::kRefused) return RefuseClock(walk, node);
     AddOnce(&walk->clocks, node);
     return false;
 }

@@ -68,8 +68,7 @@ private:
 int Import::TypeOf(std::string_view name) {
     if (last_type_place_ >= 0 && name == last_type_) return last_type_place_;
     const int type = definitions_.rules.TypeNamed(name);
-    if (type < 0) throw Error(sqlstate::undefined_object, "identifier type \"" + std::string(name) + "\" does not exist")
-                       .Hint("cdp.identifier_type lists them; cdp.create_identifier_type declares others.");
+    if (type < 0) throw identity::NoType(name);
     last_type_ = name;
     return last_type_place_ = type;
 }

@@ -43,6 +43,7 @@ const Known* KnownOf(const pg::SpecialCall& call) {
 
 constexpr size_t kMostSteps = 20;
 constexpr size_t kLongestEvent = 500;
+constexpr const char* kNameTheEvent = "Name the event, as it is in cdp.event.";
 
 [[noreturn]] void Refuse(const pg::SpecialCall& call, const std::string& why, const char* hint) {
     throw Error(sqlstate::invalid_parameter_value, "cdp." + call.function + ": " + why).Hint(hint);
@@ -70,14 +71,16 @@ int64 Times(const pg::SpecialCall& call, const char* name, const std::string& te
 void ReadEvents(const pg::SpecialCall& call, Activity* activity) {
     const auto& text = Argument(call, 0);
     if (text && activity->measure != Measure::kSequence) activity->events = {*text};
-    if (text && activity->measure == Measure::kSequence)
-        activity->events = pg::TextArray(pg::Call([&] {
-            return OidInputFunctionCall(F_ARRAY_IN, const_cast<char*>(text->c_str()), TEXTOID, -1);
-        }));
+    if (text && activity->measure == Measure::kSequence) {
+        const Datum array = pg::Call([&] { return OidInputFunctionCall(F_ARRAY_IN, const_cast<char*>(text->c_str()), TEXTOID, -1); });
+        if (pg::Call([&] { return array_contains_nulls(DatumGetArrayTypeP(array)); }))
+            Refuse(call, "no event of a sequence may be null", kNameTheEvent);
+        activity->events = pg::TextArray(array);
+    }
     for (const auto& event : activity->events)
         if (event.empty() || event.size() > kLongestEvent) Refuse(call, "the name of an event has 1 to 500 bytes", "It is the column event of cdp.event.");
     if (activity->events.empty() || activity->events.size() > kMostSteps)
-        Refuse(call, activity->measure == Measure::kSequence ? "a sequence has 1 to 20 events" : "the event must not be null", "Name the event, as it is in cdp.event.");
+        Refuse(call, activity->measure == Measure::kSequence ? "a sequence has 1 to 20 events" : "the event must not be null", kNameTheEvent);
 }
 
 }  // namespace

@@ -320,8 +320,7 @@ CDP_FUNCTION(cdp_get_profile)  // cdp.get_profile(type text, value text) → jso
     const Lookup& lookup = Lookup::Current();
     const Datum type_name = PG_GETARG_DATUM(0);
     const int type = lookup.rules().TypeNamed(pg::Bytes(type_name));
-    if (type < 0)
-        throw Error(sqlstate::undefined_object, "identifier type \"" + std::string(pg::Bytes(type_name)) + "\" does not exist");
+    if (type < 0) throw identity::NoType(pg::Bytes(type_name));
     const auto value = lookup.rules().Normalise(type, pg::Bytes(PG_GETARG_DATUM(1)));
     if (!value) PG_RETURN_NULL();
 

@@ -153,7 +153,7 @@ CDP_FUNCTION(cdp_explain_segment)  // cdp.explain_segment(name, profile_id) → 
     const pg::ActAs owner(pg::ExtensionOwner());
     const auto& definitions = pipeline::Current();
     const auto* segment = definitions.segments->Named(name);
-    if (segment == nullptr) throw Error(sqlstate::undefined_object, "segment \"" + name + "\" does not exist");
+    if (segment == nullptr) throw segment::NoSegment(name);
     if (!segment->condition) throw *segment->standing.failure;
     const auto living = pg::Query(
         "SELECT coalesce((SELECT profile_id FROM cdp.profile_alias WHERE alias_id = $1), $1)", {pg::Int8(PG_GETARG_INT64(1))});

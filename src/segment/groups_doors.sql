@@ -47,7 +47,8 @@ BEGIN
         RAISE EXCEPTION 'shares must not exceed 100 per cent together' USING ERRCODE = 'invalid_parameter_value',
             DETAIL = format('They are %s.', trim_scale(total));
     ELSIF NOT EXISTS (SELECT FROM cdp.segment s WHERE s.name = split_segment.name) THEN
-        RAISE EXCEPTION 'segment "%" does not exist', name USING ERRCODE = 'undefined_object';
+        RAISE EXCEPTION 'segment "%" does not exist', name USING ERRCODE = 'undefined_object',
+            HINT = 'cdp.segment lists them; cdp.create_segment makes others.';
     END IF;
     FOR share IN
         SELECT s.key, s.value::numeric AS part, sum(s.value::numeric) OVER (ORDER BY s.key COLLATE "C") AS upto

@@ -28,7 +28,7 @@ void CheckSegments(const std::vector<std::string>& segments, Datum array) {
     std::set<std::string> known;
     for (const auto& segment : segments) {
         if (pipeline::Current().segments->Named(segment) == nullptr)
-            throw Error(sqlstate::undefined_object, "segment \"" + segment + "\" does not exist");
+            throw segment::NoSegment(segment);
         if (!known.insert(segment).second)
             throw Error(sqlstate::invalid_parameter_value, "segment \"" + segment + "\" stands in the list twice");
     }

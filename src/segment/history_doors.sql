@@ -14,7 +14,8 @@ BEGIN
     SELECT s.segment_id, s.size INTO id_b, in_b FROM cdp.segment s WHERE s.name = b;
     missing := CASE WHEN id_a IS NULL THEN a WHEN id_b IS NULL THEN b END;
     IF missing IS NOT NULL THEN
-        RAISE EXCEPTION 'segment "%" does not exist', missing USING ERRCODE = 'undefined_object';
+        RAISE EXCEPTION 'segment "%" does not exist', missing USING ERRCODE = 'undefined_object',
+            HINT = 'cdp.segment lists them; cdp.create_segment makes others.';
     END IF;
     SELECT count(*) INTO in_both
     FROM cdp.segment_member x JOIN cdp.segment_member y ON y.profile_id = x.profile_id

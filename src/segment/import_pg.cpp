@@ -75,7 +75,7 @@ CDP_FUNCTION(cdp_import_segment)  // cdp.import_segment(name text, type text, va
     pipeline::Lock();
     const auto& before = pipeline::Current();
     const int type_place = before.rules.TypeNamed(type);
-    if (type_place < 0) throw Error(sqlstate::undefined_object, "identifier type \"" + type + "\" does not exist");
+    if (type_place < 0) throw identity::NoType(type);
     const bool is_new = before.segments->Named(name) == nullptr;
     pg::StagedRows staged("cdp_list", {{"value", TEXTOID}}, pg::StagedRows::kMany);
     const int64 nobody = Stage(before.rules, type_place, pg::TextArray(PG_GETARG_DATUM(2)), &staged);

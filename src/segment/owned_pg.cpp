@@ -15,7 +15,7 @@ void CheckName(const std::string& name) {
 
 const Segment& Owned(const pipeline::Definitions& definitions, const std::string& name, Oid caller) {
     const auto* segment = definitions.segments->Named(name);
-    if (segment == nullptr) throw Error(sqlstate::undefined_object, "segment \"" + name + "\" does not exist");
+    if (segment == nullptr) throw NoSegment(name);
     const bool allowed = pg::Call([&] {
         return (OidIsValid(segment->owner) && has_privs_of_role(caller, segment->owner)) ||
                has_privs_of_role(caller, get_role_oid("cdp_admin", false));

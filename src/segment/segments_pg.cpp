@@ -126,6 +126,11 @@ void Segments::IndexLive(int place) {
     }
 }
 
+Error NoSegment(std::string_view name) {
+    return Error(sqlstate::undefined_object, "segment \"" + std::string(name) + "\" does not exist")
+        .Hint("cdp.segment lists them; cdp.create_segment makes others.");
+}
+
 uint64_t Segments::Readers(std::string_view table) const {
     for (size_t i = 0; i < tables_.size(); ++i)
         if (tables_[i].first == table) return 1ULL << i % kBits;
@@ -158,7 +163,7 @@ const Segment* Segments::Named(std::string_view name) const {
 
 const Segment& Segments::Sound(std::string_view name) const {
     const Segment* segment = Named(name);
-    if (segment == nullptr) throw Error(sqlstate::undefined_object, "segment \"" + std::string(name) + "\" does not exist");
+    if (segment == nullptr) throw NoSegment(name);
     if (segment->standing.failure) throw *segment->standing.failure;
     return *segment;
 }

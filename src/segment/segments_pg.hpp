@@ -17,6 +17,9 @@ namespace cdp::segment {
 /// The calls that a segment's condition may make beside reading columns.
 inline constexpr const char* kSpecialCalls[] = {"in_segment", "has_identifier", "on_list", "did", "times_did", "days_did", "first_did", "last_did", "did_sequence", "consented"};
 
+/// That there is no such segment.
+Error NoSegment(std::string_view name);
+
 /// Where the value of a special call comes from.
 struct Source {
     enum class Kind { kSegment, kIdentifierType, kList, kActivity, kConsent } kind;

@@ -61,11 +61,10 @@ profile::ActivityQuestion QuestionAt(const pg::Condition& condition, size_t call
 
 Error Unknown(const pg::Condition& condition, size_t call) {
     const auto& special = condition.specials()[call];
-    const char* kind = special.function == "in_segment" ? "segment" : "identifier type";
+    const std::string name = special.arguments[0].value_or("");
     std::string detail = condition.what() + " refers to it.";
     detail[0] = static_cast<char>(toupper(detail[0]));
-    return condition.At(call, Error(sqlstate::undefined_object, std::string(kind) + " \"" + special.arguments[0].value_or("") + "\" does not exist")
-                                  .Detail(std::move(detail)));
+    return condition.At(call, (special.function == "in_segment" ? NoSegment(name) : identity::NoType(name)).Detail(std::move(detail)));
 }
 
 void Segments::Read(Segment* segment) {

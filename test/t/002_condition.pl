@@ -99,6 +99,9 @@ refused(q{exists (select from orders where placed_at > now())}, qr/0A000: the co
 
 # What is refused ----------------------------------------------------------------------------------------------------
 
+refused(q{'äöü' <> plan and}, qr/42601: the condition: syntax error at end of input\nLINE/, '', 'half a condition');
+refused(q{'äöü' <> plan and n > 1 more}, qr/42601: the condition: syntax error at or near "more"/, 'more', 'a name for it');
+refused(q{'äöü' <> plan, n}, qr/42601: the condition: it is more than one SQL expression/, 'n', 'two of them');
 my $unforeseen = qr/0A000: the condition: it uses the clock in a way whose changes cannot be foreseen\n.*HINT:  Compare now\(\) by <, <=, > or >= .*refresh interval/s;
 refused(q{'äöü' <> plan and at = now()}, $unforeseen, 'now()', 'equality with an instant');
 refused(q{n > 1 and extract(second from now()) < 30}, $unforeseen, 'now()', 'seconds');
