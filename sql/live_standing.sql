@@ -71,6 +71,12 @@ ALTER TABLE crm.t2 RENAME COLUMN st TO status;
 ALTER TABLE crm.t2 RENAME TO t;
 SELECT cdp.process();
 TABLE standing;
+-- Whatever it is called.
+ALTER TRIGGER cdp_follow_deleted ON crm.t RENAME TO "x; SELECT 1";
+ALTER TABLE crm.t ENABLE TRIGGER ALL;
+SELECT cdp.process();
+SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = 'crm.t'::regclass ORDER BY 1;
+ALTER TRIGGER "x; SELECT 1" ON crm.t RENAME TO cdp_follow_deleted;
 -- One that somebody disables stays so.
 ALTER TABLE crm.t DISABLE TRIGGER cdp_follow_truncated;
 SELECT cdp.process();

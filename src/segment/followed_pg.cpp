@@ -2,6 +2,7 @@
 #include "segment/followed_pg.hpp"
 
 #include "pg/json_builder.hpp"
+#include "pg/names.hpp"
 #include "pg/spi.hpp"
 #include "segment/segments_pg.hpp"
 
@@ -151,9 +152,13 @@ void EnableTriggers() {
         " AND d.refobjid IN ('cdp.follow_rows()'::regprocedure, 'cdp.follow_applied_row()'::regprocedure)"
         " AND tgenabled NOT IN ('D', CASE tgname WHEN 'cdp_follow_applied' THEN 'R' ELSE 'A' END::\"char\")");
     const auto found = find.Query();
-    for (uint64 i = 0; i < found.size(); ++i)
-        pg::Execute("ALTER TABLE " + NameOfTable(DatumGetObjectId(*found.Get(i, 1))) + " ENABLE " + (found.Bool(i, 3) ? "REPLICA" : "ALWAYS") +
-                    " TRIGGER " + found.Text(i, 2));
+    for (uint64 i = 0; i < found.size(); ++i) {
+        const Oid relation = DatumGetObjectId(*found.Get(i, 1));
+        // Nobody waits for whoever writes to it now: then the next batch.
+        if (!pg::Call([&] { return ConditionalLockRelationOid(relation, ShareRowExclusiveLock); })) continue;
+        pg::Execute("ALTER TABLE " + NameOfTable(relation) + " ENABLE " + (found.Bool(i, 3) ? "REPLICA" : "ALWAYS") + " TRIGGER " +
+                    pg::Identifier(found.Text(i, 2)));
+    }
 }
 
 void FollowOnly(const Segments& segments) {

@@ -36,8 +36,8 @@ std::string NameOfTable(Oid relation);
 void Follow(const pg::Condition& condition, Oid caller);
 /// Throws unless all that a condition's subqueries read is followed.
 void CheckFollowed(const pg::Condition& condition);
-/// Triggers that fire, but not whenever they should, do so again: ENABLE TRIGGER ALL is no ENABLE ALWAYS.
-/// As the extension's owner.
+/// Triggers that fire, but not whenever they should, do so again, unless somebody writes to their table just now: ENABLE TRIGGER
+/// ALL is no ENABLE ALWAYS. As the extension's owner.
 void EnableTriggers();
 /// Follows no more than the segments need. As the extension's owner.
 void FollowOnly(const Segments& segments);
