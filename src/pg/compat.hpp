@@ -26,3 +26,16 @@ auto Untyped(R (*)(A...)) -> R (*)();
 #else
 #define CDP_BT_GETROOT(index) _bt_getroot(index, BT_READ)
 #endif
+
+// When a relation got another file in this transaction: renamed in 16.
+#if PG_VERSION_NUM >= 160000
+#define rd_newRelfilenodeSubid rd_newRelfilelocatorSubid
+#define rd_firstRelfilenodeSubid rd_firstRelfilelocatorSubid
+#endif
+
+// Scans of indexes count what they do since 18.
+#if PG_VERSION_NUM >= 180000
+#define CDP_INDEX_BEGINSCAN(table, index, snapshot, keys) index_beginscan(table, index, snapshot, nullptr, keys, 0)
+#else
+#define CDP_INDEX_BEGINSCAN(table, index, snapshot, keys) index_beginscan(table, index, snapshot, keys, 0)
+#endif

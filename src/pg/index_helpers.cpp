@@ -231,8 +231,7 @@ void IndexHelpers::Start() {
     if (!stops_at_exit) Call([] { before_shmem_exit(StopAtExit, Datum(0)); });
     stops_at_exit = true;
     segment_ = Call([] { return dsm_create(sizeof(HelpersBoard), 0); });
-    board_ = new (dsm_segment_address(segment_)) HelpersBoard;
-    *board_ = {};
+    board_ = new (dsm_segment_address(segment_)) HelpersBoard{};
     board_->database = MyDatabaseId;
     board_->leader = MyProc;
     board_->leader_pid = MyProcPid;
@@ -251,9 +250,14 @@ void IndexHelpers::Start() {
     worker.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(segment_));
     worker.bgw_notify_pid = MyProcPid;
     helpers_.reserve(static_cast<size_t>(index_helpers));
-    for (int i = 0; i < index_helpers; ++i) {
-        BackgroundWorkerHandle* handle;
-        if (Call([&] { return RegisterDynamicBackgroundWorker(&worker, &handle); })) helpers_.push_back(handle);
+    try {
+        for (int i = 0; i < index_helpers; ++i) {
+            BackgroundWorkerHandle* handle;
+            if (Call([&] { return RegisterDynamicBackgroundWorker(&worker, &handle); })) helpers_.push_back(handle);
+        }
+    } catch (...) {
+        Stop();
+        throw;
     }
 }
 

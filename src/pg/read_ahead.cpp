@@ -85,7 +85,7 @@ void ReadAhead(const char* index_name, size_t count, const std::function<void(si
                 ScanKeyEntryInitialize(&keys[k], 0, static_cast<AttrNumber>(k + 1), BTEqualStrategyNumber, InvalidOid,
                                        index->rd_indcollation[k], text ? F_TEXTEQ : F_INT8EQ, Datum(0));
             }
-            return index_beginscan(table, index, GetActiveSnapshot(), width, 0);
+            return CDP_INDEX_BEGINSCAN(table, index, GetActiveSnapshot(), width);
         });
         Datum values[kMostKeys];
         const bool nulls[kMostKeys] = {};
