@@ -388,6 +388,7 @@ bool at_work = false;
 
 /// However it ends.
 void helper_gone(dsm_segment*, Datum address) {
+    ConditionVariableCancelSleep();  // which the server would do after the segment is gone
     if (!std::exchange(at_work, false)) return;
     auto* board = reinterpret_cast<HelpersBoard*>(DatumGetPointer(address));
     Locked(board, [&] {

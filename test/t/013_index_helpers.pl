@@ -87,7 +87,7 @@ for my $round (1 .. 3)
 	send_messages(24_000);
 	$process = in_background('SELECT cdp.process()');
 	$node->poll_query_until('postgres', $helpers, '2');
-	$node->safe_psql('postgres', "SELECT pg_sleep(random() * 0.6), pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'cdp index helper'");
+	$node->safe_psql('postgres', "SELECT pg_sleep(($round - 1) * 0.3), pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'cdp index helper'");
 	$process->{handle}->finish;
 	like($process->{err}, qr/^$|a helper could not enter rows into an index/, 'a helper that is ended');
 	$node->safe_psql('postgres', 'SELECT cdp.process()');
