@@ -210,7 +210,7 @@ void Complete(HelpersBoard* board, const Item& item) {
 }  // namespace
 
 IndexHelpers::IndexHelpers(size_t rows) {
-    if (rows < kFewestRows || index_helpers == 0 || innermost != nullptr || IsolationIsSerializable()) return;
+    if (rows < kFewestRows || index_helpers == 0 || innermost != nullptr) return;
     Start();
     innermost = this;
     before_statement = BeforeStatement;

@@ -217,6 +217,8 @@ void ForEachDue(const Segments& segments, const Segment* only, const profile::Tr
         if (only == nullptr) {
             somebody.Pass();
             somebody.Finish();
+        } else if (somebody.clock() > clock) {
+            somebody.DueBy(somebody.clock());  // the segment was filled as of an earlier instant than they have been looked at already
         }
         for (size_t i = 0; i < looked_at.size(); ++i)
             somebody.DueBy(segments.NextChange(*looked_at[i], somebody, [&](int64 segment_id) {
