@@ -67,8 +67,9 @@ std::vector<int> IndexEntries::Order() const {
 void IndexEntries::Write(Relation table, MemoryContext scratch, std::vector<char>* duplicate, IndexUniqueCheck check) {
     if (!unique()) check = UNIQUE_CHECK_NO;
     const auto order = Order();
-    LeavesAhead leaves(index_);
-    size_t wanted = leaves.worth() && count_ >= kFewestAhead ? 0 : count_;  // of the leaf pages, those before it were asked for
+    std::optional<LeavesAhead> leaves;  // only of many: to ask how large an index is takes a call of the system
+    if (count_ >= kFewestAhead) leaves.emplace(index_);
+    size_t wanted = leaves && leaves->worth() ? 0 : count_;  // of the leaf pages, those before it were asked for
     char* marks = duplicate->empty() ? nullptr : duplicate->data();
     Call([&] {
         const MemoryContext outer = MemoryContextSwitchTo(scratch);
@@ -80,7 +81,7 @@ void IndexEntries::Write(Relation table, MemoryContext scratch, std::vector<char
             }
             for (; wanted < std::min(count_, done + kAhead); ++wanted) {
                 const size_t at = static_cast<size_t>(order[wanted]) * static_cast<size_t>(width());
-                leaves.want(&values_[at], &nulls_[at]);
+                leaves->want(&values_[at], &nulls_[at]);
             }
             if (marks != nullptr && marks[entry]) continue;
             const size_t at = static_cast<size_t>(entry) * static_cast<size_t>(width());

@@ -3,6 +3,7 @@
 
 #include <new>
 
+#include "pg/background_worker.hpp"
 #include "pg/compat.hpp"
 #include "pg/index_entries.hpp"
 #include "pg/settings.hpp"
@@ -239,14 +240,7 @@ void IndexHelpers::Start() {
     ConditionVariableInit(&board_->changed);
     Call([] { BecomeLockGroupLeader(); });
 
-    BackgroundWorker worker{};
-    strlcpy(worker.bgw_name, "cdp index helper", sizeof worker.bgw_name);
-    strlcpy(worker.bgw_type, "cdp index helper", sizeof worker.bgw_type);
-    strlcpy(worker.bgw_library_name, "cdp", sizeof worker.bgw_library_name);
-    strlcpy(worker.bgw_function_name, "cdp_index_helper_main", sizeof worker.bgw_function_name);
-    worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-    worker.bgw_start_time = BgWorkerStart_ConsistentState;
-    worker.bgw_restart_time = BGW_NEVER_RESTART;
+    BackgroundWorker worker = DescribeWorker("cdp index helper", "cdp_index_helper_main", BgWorkerStart_ConsistentState, BGW_NEVER_RESTART);
     worker.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(segment_));
     worker.bgw_notify_pid = MyProcPid;
     helpers_.reserve(static_cast<size_t>(index_helpers));

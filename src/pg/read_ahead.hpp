@@ -19,7 +19,7 @@ namespace cdp::pg {
 class LeavesAhead {
 public:
     explicit LeavesAhead(Relation index);
-    /// Whether it is worth while; otherwise do not call Want.
+    /// Whether it is worth while; otherwise do not call want().
     bool worth() const { return worth_; }
     /// Of the entry with these values of all columns. May ereport; leaves memory behind in the current context.
     void want(const Datum* values, const bool* nulls);

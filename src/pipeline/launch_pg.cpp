@@ -1,6 +1,7 @@
 // pipeline/launch_pg.cpp: see launch_pg.hpp. Also SQL's doors start_worker and stop_worker.
 #include "pipeline/launch_pg.hpp"
 
+#include "pg/background_worker.hpp"
 #include "pipeline/primary_pg.hpp"
 #include "pipeline/wake_pg.hpp"
 
@@ -16,7 +17,6 @@ extern "C" {
 #include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "common/relpath.h"
-#include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "storage/procarray.h"
 #include "tcop/utility.h"
@@ -39,15 +39,7 @@ constexpr long kRecheckMilliseconds = 100;
 ProcessUtility_hook_type next_utility_hook = nullptr;
 
 BackgroundWorker Describe(const char* name, const char* function) {
-    BackgroundWorker worker{};
-    strlcpy(worker.bgw_name, name, sizeof worker.bgw_name);
-    strlcpy(worker.bgw_type, name, sizeof worker.bgw_type);
-    strlcpy(worker.bgw_library_name, "cdp", sizeof worker.bgw_library_name);
-    strlcpy(worker.bgw_function_name, function, sizeof worker.bgw_function_name);
-    worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-    worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-    worker.bgw_restart_time = kRestartSeconds;
-    return worker;
+    return pg::DescribeWorker(name, function, BgWorkerStart_RecoveryFinished, kRestartSeconds);
 }
 
 Presence PresenceOf(Oid database) {
