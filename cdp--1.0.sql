@@ -611,7 +611,7 @@ CREATE TABLE cdp.segment_transition (
 CREATE INDEX segment_transition_profile_id ON cdp.segment_transition (profile_id, segment_id);
 CREATE INDEX segment_transition_at ON cdp.segment_transition (segment_id, at) INCLUDE (entered);
 COMMENT ON TABLE cdp.segment_transition IS
-    'Every enter and exit: when, and what caused it: event (event_id: the person''s last event of that batch), clock (due_at: the instant that had come), merge, split, rules, row (a row of a table that a live segment follows has changed), import, consent, create, alter, refresh, mended (its definition can be read again), rebuild.';
+    'Every enter and exit: when, and what caused it: event (event_id: the message after which the condition has held, or not; where imported lists, consent or your own tables decide, the person''s last one of that batch), merge (event_id: the message that made two people one), clock (due_at: the instant that had come), split, rules, row (a row of a table that a live segment follows has changed), import, consent, create, alter, refresh, mended (its definition can be read again), rebuild.';
 
 COMMENT ON COLUMN cdp.segment_transition.received_at IS
     'When the oldest of the person''s messages in that batch was committed, if track_commit_timestamp is on, else its received_at; NULL: no message''s doing.';

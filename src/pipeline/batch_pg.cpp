@@ -1,7 +1,7 @@
 // pipeline/batch_pg.cpp: see batch_pg.hpp. The stages of a batch, in their order.
 #include "pipeline/batch_pg.hpp"
 
-#include <chrono>
+#include <map>
 
 #include "collect/events_pg.hpp"
 #include "collect/message_keys_pg.hpp"
@@ -49,10 +49,17 @@ private:
     void FillEvents();
     void WriteLedger();
     void FoldPeople();
+    segment::Replay::Messages Changing(size_t place, const profile::Reads& reads) const;
+    void Replay(size_t place, const profile::Reads& reads, const segment::Replay::Moment& moment);
     void WritePeople();
     void WriteConsents(bool any_gone);
     std::span<identity::Candidate> Carried(const Accepted& a) { return std::span(carried_).subspan(a.first, a.count); }
     std::span<identity::Candidate> Kept(const Accepted& a) { return Carried(a).first(static_cast<size_t>(a.joined.kept)); }
+    int64 EventId(size_t i) const { return DatumGetInt64(events_->rows()[i].values[profile::kEventId]); }
+    std::span<const size_t> MessagesOf(size_t place) const {
+        const size_t begin = place == 0 ? 0 : end_[place - 1];
+        return std::span(by_person_).subspan(begin, end_[place] - begin);
+    }
 
     Definitions& definitions_;
     collect::InboxBatch& inbox_;
@@ -67,6 +74,8 @@ private:
     std::optional<collect::Events> events_;
     std::optional<identity::StagedMerges> merges_;
     identity::Ledger ledger_;
+    std::vector<size_t> by_person_, end_;  // the accepted, person by person in the order of their places; where each one's end
+    std::optional<profile::FilterResults> filters_;
     std::vector<segment::Touched> touched_;
 };
 
@@ -152,28 +161,77 @@ void Batch::WriteLedger() {
 void Batch::FoldPeople() {
     auto& people = *people_;
     people.Arrange(*resolver_);
-    const profile::FilterResults filters(*definitions_.traits, events_->rows());
+    filters_.emplace(*definitions_.traits, events_->rows());
     // One person after the other, each in the processor's cache while their events are added.
-    std::vector<size_t> end(people.size() + 1), order(accepted_.size());
-    for (const Accepted& a : accepted_) ++end[people.PlaceOfNode(a.joined.node) + 1];
-    for (size_t place = 0; place < people.size(); ++place) end[place + 1] += end[place];
-    for (size_t i = 0; i < accepted_.size(); ++i) order[end[people.PlaceOfNode(accepted_[i].joined.node)]++] = i;
-    for (size_t place = 0, k = 0; place < people.size(); ++place) {
+    by_person_.resize(accepted_.size());
+    end_.assign(people.size() + 1, 0);
+    for (const Accepted& a : accepted_) ++end_[people.PlaceOfNode(a.joined.node) + 1];
+    for (size_t place = 0; place < people.size(); ++place) end_[place + 1] += end_[place];
+    for (size_t i = 0; i < accepted_.size(); ++i) by_person_[end_[people.PlaceOfNode(accepted_[i].joined.node)]++] = i;
+    for (size_t place = 0; place < people.size(); ++place) {
         if ((place & 1023) == 0) poll_stop();
         profile::Person& person = people.AtPlace(place);
-        for (; k < end[place]; ++k) person.Add(events_->rows()[order[k]], order[k], filters);
+        for (const size_t i : MessagesOf(place)) person.Add(events_->rows()[i], i, *filters_);
         person.Finish();
     }
     people.CountIdentifiers(*resolver_, definitions_.rules.limits());
     touched_ = people.Touched();
     // The last event of each person, for the segment transitions that it causes, and since when those are owed.
-    for (size_t place = 0, k = 0; place < people.size(); ++place) {
+    for (size_t place = 0; place < people.size(); ++place) {
         segment::Touched& touched = touched_[place];
-        for (; k < end[place]; ++k) {
-            touched.event_id = DatumGetInt64(events_->rows()[order[k]].values[profile::kEventId]);
-            const int64 at = inbox_.messages()[accepted_[order[k]].message].committed_at;
+        for (const size_t i : MessagesOf(place)) {
+            touched.event_id = EventId(i);
+            const int64 at = inbox_.messages()[accepted_[i].message].committed_at;
             touched.since = touched.since == 0 ? at : std::min(touched.since, at);
         }
+    }
+}
+
+/// No further than to the second.
+segment::Replay::Messages Batch::Changing(size_t place, const profile::Reads& reads) const {
+    segment::Replay::Messages changing{0, 0};
+    for (const size_t i : MessagesOf(place)) {
+        if (!profile::Person::Changes(*definitions_.traits, events_->rows()[i], i, *filters_, reads)) continue;
+        if (changing.count++ > 0) break;
+        changing.first_event_id = EventId(i);
+    }
+    return changing;
+}
+
+/// The person at a place as they were before the batch, then after each of their messages in turn.
+void Batch::Replay(size_t place, const profile::Reads& reads, const segment::Replay::Moment& moment) {
+    const auto messages = MessagesOf(place);
+    if (messages.size() < 2) return;
+    const int64 survivor = people_->AtPlace(place).profile_id();
+    // Those who became this person, and who became whom meanwhile.
+    std::map<int64, profile::Person> apart;
+    std::map<int64, int64> became;
+    const auto as_of_now = [&](int64 profile_id) {
+        for (auto next = became.find(profile_id); next != became.end(); next = became.find(profile_id)) profile_id = next->second;
+        return profile_id;
+    };
+    const auto person_of = [&](int64 profile_id) -> profile::Person& {
+        const auto found = apart.find(profile_id);
+        return found != apart.end() ? found->second : apart.emplace(profile_id, people_->Before(profile_id)).first->second;
+    };
+    moment(person_of(survivor), 0, segment::Cause::kEvent);
+    const auto merges = resolver_->merges();
+    for (const size_t i : messages) {
+        auto cause = segment::Cause::kEvent;
+        auto merge = std::lower_bound(merges.begin(), merges.end(), i, [](const identity::Merge& m, size_t message) { return m.message < message; });
+        for (; merge != merges.end() && merge->message == i; ++merge) {
+            person_of(merge->survivor).Merge(person_of(merge->gone));
+            became[merge->gone] = merge->survivor;
+            cause = segment::Cause::kMerge;
+        }
+        const int64 profile_id = as_of_now(resolver_->OwnProfile(accepted_[i].joined.node));
+        profile::Person& person = person_of(profile_id);
+        person.Add(events_->rows()[i], i, *filters_, &reads);
+        for (const auto& candidate : Kept(accepted_[i])) {
+            const int type_id = definitions_.rules.limits()[static_cast<size_t>(candidate.type)].type_id;
+            if (person.state().IdentifierCount(type_id) == 0) person.state().SetIdentifierCount(type_id, 1);
+        }
+        if (profile_id == survivor) moment(person, EventId(i), cause);
     }
 }
 
@@ -181,7 +239,9 @@ void Batch::WritePeople() {
     const bool merged = merges_->any();
     WriteConsents(merged);
     profile::WriteAccounts(events_->rows(), [&](size_t i) { return people_->OfNode(accepted_[i].joined.node).profile_id(); }, merged);
-    pipeline::WritePeople(definitions_, *people_, touched_, merged, {ledger_.first_new(), ledger_.new_count()});
+    const segment::Replay replay{[&](size_t place, const auto& reads) { return Changing(place, reads); },
+                                 [&](size_t place, const auto& reads, const auto& moment) { Replay(place, reads, moment); }};
+    pipeline::WritePeople(definitions_, *people_, touched_, merged, {ledger_.first_new(), ledger_.new_count()}, &replay);
     NoteProblems(definitions_);
     collect::MessageKeys::Remember(std::move(keys_), pg::dedupe_window);
 }
@@ -231,9 +291,10 @@ void AddPeople(profile::People& people, std::span<const identity::TypeRule> rule
 }
 
 void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone,
-                 const segment::NewIdentifiers& fresh) {
+                 const segment::NewIdentifiers& fresh, const segment::Replay* replay) {
     people.RecomputeSequences();
     definitions.segments->Evaluate(touched, fresh);
+    if (replay != nullptr) definitions.segments->NameMessages(touched, *replay);
     people.Write(any_gone);
     definitions.segments->Write(any_gone);
 

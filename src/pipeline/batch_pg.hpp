@@ -26,9 +26,10 @@ bool RejectNext(collect::Progress* progress, const pg::Failure& why);
 void AddPeople(profile::People& people, std::span<const identity::TypeRule> rules, identity::Resolver& resolver);
 
 /// The stages behind identity: segments, profiles, memberships, destinations. `any_gone`: profiles end, they are the
-/// staged rows cdp_batch_merge. `fresh`: the identifiers that are new.
+/// staged rows cdp_batch_merge. `fresh`: the identifiers that are new. `replay`: what their messages did one by one, see
+/// Segments::NameMessages.
 void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone,
-                 const segment::NewIdentifiers& fresh = {});
+                 const segment::NewIdentifiers& fresh = {}, const segment::Replay* replay = nullptr);
 
 /// Writes down what stands still from here on.
 void NoteProblems(const Definitions& definitions);

@@ -5,9 +5,6 @@
 
 namespace cdp::pipeline {
 
-/// How many timers are run in one transaction by the worker: few, so that a message that comes meanwhile does not wait.
-inline constexpr int64 kTimersAtATime = 1000;
-
 /// Looks at the people whose timers are due until `until`, the first `most` timers, as of the instant of each. Needs an open
 /// Spi and the lock. Returns how many timers they were; 0: none is due.
 int64 RunTimers(int64 until, int64 most);

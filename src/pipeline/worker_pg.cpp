@@ -33,6 +33,9 @@ namespace {
 constexpr long kLookAroundMilliseconds = 1000;
 constexpr int64 kRotateEvery = USECS_PER_SEC;
 constexpr int64 kLargeBatch = 10'000;  // whose memory is given back when idle
+// As many timers are run in one transaction as take so long: a message that comes meanwhile waits for them.
+constexpr int64 kTickMicroseconds = 10'000;
+constexpr int64 kFewestTimers = 100, kMostTimers = 10'000;
 
 /// Thrown to end the worker, once everything on the way is cleaned up.
 struct Leave {
@@ -220,6 +223,7 @@ private:
     bool rotation_due_ = false;
     int64 largest_batch_ = 0;  // since memory was given back
     int64 next_due_ = 0;       // when the clock has something to change
+    int64 timers_at_once_ = kFewestTimers;
     TimestampTz rotated_at_ = 0;
     std::optional<Activity> shown_;
 };
@@ -303,6 +307,8 @@ bool Worker::Step() {
 /// What the clock changes, some of it: messages that came meanwhile are next. Whether there may be more.
 bool Worker::Tick() {
     if (pg::Now() < next_due_) return false;
+    const TimestampTz began = GetCurrentTimestamp();
+    int64 ran = 0;
     auto failure = Try([&] {
         LookAround();
         const pg::Spi spi;
@@ -310,10 +316,15 @@ bool Worker::Tick() {
         const pg::ActAs owner(pg::ExtensionOwner());
         const pg::LatestSnapshot snapshot;
         const int64 now = pg::Now();
-        if (RunTimers(now, kTimersAtATime) < kTimersAtATime) RefreshSegment(now);
+        ran = RunTimers(now, timers_at_once_);
+        if (ran < timers_at_once_) RefreshSegment(now);
         next_due_ = NextDue();
     });
-    if (!failure) return true;
+    if (!failure) {
+        if (ran == timers_at_once_)
+            timers_at_once_ = std::clamp(ran * kTickMicroseconds / std::max<int64>(GetCurrentTimestamp() - began, 1), kFewestTimers, kMostTimers);
+        return true;
+    }
     back_off_.Failed(GetCurrentTimestamp());
     Failed(std::move(*failure), "following the clock");
     return false;

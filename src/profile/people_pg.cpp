@@ -75,11 +75,18 @@ void People::Load() {
     for (const auto& [id, i] : order) {
         Person person = reader.Read(rows_, i, clock_);
         loaded_.emplace_back(id, std::move(person));
+        row_of_loaded_.push_back(i);
     }
     if (loaded_.size() != wanted_.size())
         throw Error(sqlstate::data_corrupted, "profiles are missing that identifiers belong to")
             .Detail(std::to_string(wanted_.size() - loaded_.size()) + " of " + std::to_string(wanted_.size()))
             .Hint("Somebody changed cdp.profile or cdp.identifier by hand; cdp.rebuild(repair => true) makes them afresh.");
+}
+
+Person People::Before(int64 profile_id) const {
+    const auto found = std::lower_bound(loaded_.begin(), loaded_.end(), profile_id, [](const auto& entry, int64 id) { return entry.first < id; });
+    if (found == loaded_.end() || found->first != profile_id) return Person(traits_, profile_id, clock_);
+    return RowReader(traits_).Read(rows_, row_of_loaded_[static_cast<size_t>(found - loaded_.begin())], clock_);
 }
 
 void People::Arrange(identity::Resolver& resolver) {

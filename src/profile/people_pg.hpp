@@ -20,6 +20,8 @@ public:
     void Want(int64 profile_id) { wanted_.push_back(profile_id); }
     void Load();
     std::vector<std::pair<int64, Person>>& loaded() { return loaded_; }
+    /// Somebody once more as they were before the batch, brought up to the clock; of whom nothing is known, if they are not among those loaded.
+    Person Before(int64 profile_id) const;
 
     void SetNode(int64 profile_id, int node) { nodes_[profile_id] = node; }
     int NodeOf(int64 profile_id) const { return nodes_.at(profile_id); }
@@ -68,6 +70,7 @@ private:
     std::vector<int64> wanted_;
     std::vector<std::pair<int64, Person>> loaded_;
     pg::Rows rows_;
+    std::vector<uint64> row_of_loaded_;
     std::unordered_map<int64, int> nodes_;
     std::deque<Person> made_;
     std::vector<Person*> people_;

@@ -55,23 +55,37 @@ void Person::Set(int column, Datum value, bool null) {
     changed_[column] = 1;
 }
 
-void Person::Add(const EventRow& event, size_t index, const FilterResults& filters) {
+static bool Wanted(const Reads* reads, int column) { return reads == nullptr || (*reads)[static_cast<size_t>(column)] != 0; }
+
+void Person::Add(const EventRow& event, size_t index, const FilterResults& filters, const Reads* reads) {
     const int64 at = DatumGetTimestampTz(event.values[kEventOccurredAt]);
     if (nulls_[kFirstSeenAt] || at < DatumGetTimestampTz(values_[kFirstSeenAt])) Set(kFirstSeenAt, TimestampTzGetDatum(at), false);
     if (nulls_[kLastSeenAt] || at > DatumGetTimestampTz(values_[kLastSeenAt])) Set(kLastSeenAt, TimestampTzGetDatum(at), false);
     Set(kEventCount, Int64GetDatum(DatumGetInt64(values_[kEventCount]) + 1), false);
     for (const int trait : traits_.ComputedFor(event.Text(kEventEvent)))
-        if (filters.Passes(trait, index)) AddToTrait(trait, event);
-    if (event.Text(kEventType) == "identify") AddTraits(event);
+        if (filters.Passes(trait, index) && Wanted(reads, traits_.all()[trait].column)) AddToTrait(trait, event);
+    if (event.Text(kEventType) == "identify") AddTraits(event, reads);
 }
 
-void Person::AddTraits(const EventRow& event) {
+bool Person::Changes(const Traits& traits, const EventRow& event, size_t index, const FilterResults& filters, const Reads& reads) {
+    if (reads[kFirstSeenAt] || reads[kLastSeenAt] || reads[kEventCount]) return true;
+    const auto of_interest = [&](int trait) { return Wanted(&reads, traits.all()[trait].column); };
+    for (const int trait : traits.ComputedFor(event.Text(kEventEvent)))
+        if (of_interest(trait) && filters.Passes(trait, index)) return true;
+    return event.Text(kEventType) == "identify" &&
+           (reads[kTraits] || std::any_of(traits.Declared().begin(), traits.Declared().end(), of_interest));
+}
+
+void Person::AddTraits(const EventRow& event, const Reads* reads) {
     const Datum incoming = EffectiveTraits(event);
     if (incoming == 0) return;
-    bool changed = false;
-    const Datum merged = MergeTraits(values_[kTraits], state_.key_stamps(), incoming, event.stamp(), &changed);
-    if (changed) Set(kTraits, merged, false);
-    for (const int trait : traits_.Declared()) AddToTrait(trait, event);
+    if (Wanted(reads, kTraits)) {
+        bool changed = false;
+        const Datum merged = MergeTraits(values_[kTraits], state_.key_stamps(), incoming, event.stamp(), &changed);
+        if (changed) Set(kTraits, merged, false);
+    }
+    for (const int trait : traits_.Declared())
+        if (Wanted(reads, traits_.all()[trait].column)) AddToTrait(trait, event);
 }
 
 void Person::AddToTrait(int index, const EventRow& event) {
@@ -214,7 +228,7 @@ bool Person::Update(const Trait& trait) {
     return !same;
 }
 
-const std::vector<int>& Person::Finish() {
+bool Person::Refresh() {
     bool any = false;
     for (size_t t = 0; t < touched_.size(); ++t) {
         if (!touched_[t]) continue;
@@ -222,6 +236,11 @@ const std::vector<int>& Person::Finish() {
         any = true;
         if (Update(traits_.all()[t])) changed_[traits_.all()[t].column] = 1;
     }
+    return any;
+}
+
+const std::vector<int>& Person::Finish() {
+    const bool any = Refresh();
     for (size_t column = 0; column < changed_.size(); ++column)
         if (changed_[column]) {
             changed_[column] = 0;

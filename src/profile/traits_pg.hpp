@@ -159,6 +159,9 @@ private:
     std::vector<std::vector<char>> passes_;  // by trait, then event; empty: no filter
 };
 
+/// Which columns and activities are of interest, by their places.
+using Reads = std::vector<char>;
+
 /// A person in memory: the row of cdp.profile and its state, at an instant of the clock.
 class Person {
 public:
@@ -188,8 +191,11 @@ public:
     /// Arms a timer for it: when; nothing if an earlier one is armed already, or none is needed.
     std::optional<int64> Arm();
 
-    /// Adds an event; event_count, seen times, traits and all. `index`: its place in `filters`.
-    void Add(const EventRow& event, size_t index, const FilterResults& filters);
+    /// Adds an event; event_count, seen times, traits and all. `index`: its place in `filters`. With `reads`, of the traits only to
+    /// those that are of interest.
+    void Add(const EventRow& event, size_t index, const FilterResults& filters, const Reads* reads = nullptr);
+    /// Whether that can change any of them.
+    static bool Changes(const Traits& traits, const EventRow& event, size_t index, const FilterResults& filters, const Reads& reads);
     /// Adds an event to one trait only.
     void AddToTrait(int trait, const EventRow& event);
     /// Replaces what one trait remembers.
@@ -203,8 +209,9 @@ public:
     /// Takes over everything of `other`, who is this person too. The id stays.
     void Merge(Person& other);
 
-    /// Brings the columns up to date with the state; which columns and activities changed since it was read, ascending.
-    /// Cheap if called again. The state column is written too.
+    /// Brings the columns up to date with the state. Whether there was anything to do.
+    bool Refresh();
+    /// The same, and packs the state; which columns and activities changed since it was read, ascending. Cheap if called again.
     const std::vector<int>& Finish();
     /// Copies what its columns point to, so that it outlives the rows and events it is made of.
     void Detach();
@@ -212,7 +219,7 @@ public:
     void WriteState();
 
 private:
-    void AddTraits(const EventRow& event);
+    void AddTraits(const EventRow& event, const Reads* reads);
     void AddToActivity(int trait, const EventRow& event);
     void AddValue(int trait, const Stamp& stamp, const Value& value, int rank);
     bool Update(const Trait& trait);

@@ -31,9 +31,8 @@ void Segments::Index() {
 }
 
 /// Appends the answers to the special calls of a segment's condition; the next instant at which one changes.
-template <class IsMember, class Consents>
-int64 Segments::Answers(const Segment& segment, profile::Person& person, const IsMember& is_member, const Consents& consents,
-                        std::vector<pg::Condition::Input>* inputs) const {
+int64 Segments::Answers(const Segment& segment, profile::Person& person, const std::function<bool(int place)>& is_member,
+                        const std::function<bool(int question)>& consents, std::vector<pg::Condition::Input>* inputs) const {
     int64 changes = profile::Person::kNever;
     for (const Source& source : segment.sources) {
         switch (source.kind) {
@@ -344,6 +343,13 @@ void Segments::Evaluate(std::span<Touched> touched, const NewIdentifiers& fresh)
     }
     block.attempts.Commit();
     for (Touched& t : touched) t.person->state().membership_epoch() = epoch_;
+    SortByPerson(&changes_);
+}
+
+std::span<Transition> Segments::MovesOf(int64 profile_id) {
+    const auto [begin, end] = std::equal_range(changes_.begin(), changes_.end(), Transition{profile_id, 0, false, Cause::kEvent},
+                                               [](const Transition& a, const Transition& b) { return a.profile_id < b.profile_id; });
+    return {begin, end};
 }
 
 }  // namespace cdp::segment

@@ -42,6 +42,10 @@ struct Segment {
     std::vector<Source> sources;     // of each special call
     std::vector<int> read_by;        // places of the segments that refer to it
     bool by_clock = false;           // the clock alone may change who meets its condition
+
+    bool Asks(Source::Kind kind) const {
+        return std::any_of(sources.begin(), sources.end(), [&](const Source& source) { return source.kind == kind; });
+    }
 };
 
 /// The condition of a segment, read. Throws what is wrong with it.
@@ -65,6 +69,20 @@ struct Touched {
     int64 since = 0;           // when the first of the batch's messages of theirs was committed; 0: there are none
     bool consents_changed = false;
     uint64_t rows_changed = 0; // of which tables, see Segments::Readers
+};
+
+/// What a person's messages did one by one.
+struct Replay {
+    /// The messages of touched[p] that may have changed anything in `reads`, as far as it matters: how many, and the first of them.
+    struct Messages {
+        size_t count;
+        int64 first_event_id;
+    };
+    std::function<Messages(size_t p, const profile::Reads& reads)> changing;
+    /// Calls moment(person, event_id, cause) for touched[p] as they were before the batch, then after each of their messages in
+    /// turn, with what is in `reads`.
+    using Moment = std::function<void(profile::Person& person, int64 event_id, Cause cause)>;
+    std::function<void(size_t p, const profile::Reads& reads, const Moment& moment)> play;
 };
 
 class Segments {
@@ -101,11 +119,14 @@ public:
     /// Works out who enters and leaves, in memory: memberships in the persons' states, and what Write() will write.
     /// `fresh`: the identifiers that are new, which are written.
     void Evaluate(std::span<Touched> touched, const NewIdentifiers& fresh);
+    /// Finds by which of their messages people entered and left: after which their condition has held, or not, to the end of the
+    /// batch. Where that does not tell (the users' tables, imported lists, consent), the last one stays.
+    void NameMessages(std::span<Touched> touched, const Replay& replay);
     /// Writes members, transitions and sizes, and takes the profiles in the staged rows cdp_batch_merge (gone) out
     /// of all segments.
     void Write(bool any_gone);
-    /// What Write() has written of a person.
-    std::span<const Transition> MovesOf(int64 profile_id) const;
+    /// The segments that a person has entered and left by the batch, once Evaluate() is done.
+    std::span<Transition> MovesOf(int64 profile_id);
 
 private:
     using Set = std::vector<uint64_t>;  // of segments, a bit a place
@@ -116,14 +137,16 @@ private:
     void IndexOne(int place);
     void IndexLive(int place);
     void IndexNew();
-    template <class IsMember, class Consents>
-    int64 Answers(const Segment& segment, profile::Person& person, const IsMember& is_member, const Consents& consents,
-                  std::vector<pg::Condition::Input>* inputs) const;
+    int64 Answers(const Segment& segment, profile::Person& person, const std::function<bool(int place)>& is_member,
+                  const std::function<bool(int question)>& consents, std::vector<pg::Condition::Input>* inputs) const;
     void ReadStale(std::span<Touched> touched);
     void Choose(std::span<const Touched> touched, Block* block) const;
     void Gather(int place, std::span<Touched> touched, const LiveQuery::Answers& live, Block* block);
     void EvaluateOne(int place, std::span<Touched> touched, Block* block);
     void Move(int place, uint32_t p, Touched& touched, Block* block);
+    profile::Reads ReadBy(std::span<const Transition> moves) const;
+    bool OnlyByTraits(std::span<const Transition> moves, const Touched& touched) const;
+    void NameMessagesOf(std::span<Transition> moves, Touched& touched, const std::function<void(const Replay::Moment&)>& play, pg::Attempts* attempts);
 
     const profile::Traits& traits_;
     std::vector<Segment> segments_;
@@ -139,7 +162,7 @@ private:
     int64 epoch_ = 0;                       // the newest filled_epoch
     Lists lists_;
     bool any_lists_ = false;
-    std::vector<Transition> changes_;       // once written, by person
+    std::vector<Transition> changes_;       // by person
 };
 
 }  // namespace cdp::segment

@@ -10,11 +10,9 @@ void Segments::Write(bool any_gone) {
         static pg::Statement of_gone("SELECT m.profile_id, m.segment_id FROM cdp.segment_member m JOIN cdp_batch_merge b ON m.profile_id = b.gone");
         const auto rows = of_gone.Query();
         for (uint64 i = 0; i < rows.size(); ++i) changes_.push_back({rows.Int8(i, 1), rows.Int8(i, 2), false, Cause::kMerge});
+        SortByPerson(&changes_);
     }
     if (changes_.empty()) return;
-    std::sort(changes_.begin(), changes_.end(), [](const Transition& a, const Transition& b) {
-        return std::tie(a.profile_id, a.segment_id) < std::tie(b.profile_id, b.segment_id);
-    });
     std::map<int64, int64> growth;
     pg::TableWriter members("cdp.segment_member", {"profile_id", "segment_id", "entered_at"}, pg::TableWriter::Duplicates::kIgnore);
     pg::StagedRows left("cdp_batch_left", {{"profile_id", INT8OID}, {"segment_id", INT8OID}});
@@ -39,12 +37,6 @@ void Segments::Write(bool any_gone) {
     for (const auto& [segment_id, by] : growth)
         if (by != 0) sizes.Add({Int64GetDatum(segment_id), Int64GetDatum(by)});
     if (sizes.size() > 0) resize.Execute();
-}
-
-std::span<const Transition> Segments::MovesOf(int64 profile_id) const {
-    const auto [begin, end] = std::equal_range(changes_.begin(), changes_.end(), Transition{profile_id, 0, false, Cause::kEvent},
-                                               [](const Transition& a, const Transition& b) { return a.profile_id < b.profile_id; });
-    return {begin, end};
 }
 
 }  // namespace cdp::segment

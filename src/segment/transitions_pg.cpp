@@ -12,6 +12,12 @@ static_assert(std::size(kNames) == kCauses);
 
 }  // namespace
 
+void SortByPerson(std::vector<Transition>* transitions) {
+    std::sort(transitions->begin(), transitions->end(), [](const Transition& a, const Transition& b) {
+        return std::tie(a.profile_id, a.segment_id) < std::tie(b.profile_id, b.segment_id);
+    });
+}
+
 void Transitions::Add(const Transition& t) {
     Datum& cause = names_[static_cast<size_t>(t.cause)];
     if (cause == 0) cause = pg::TextDatum(kNames[static_cast<size_t>(t.cause)]);

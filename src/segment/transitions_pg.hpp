@@ -14,10 +14,13 @@ struct Transition {
     int64 segment_id;
     bool entered;
     Cause cause;
-    int64 event_id = 0;  // the person's last event of that batch; 0: none
+    int64 event_id = 0;  // of the message that caused it; 0: none
     int64 clock = 0;     // of the person, then
     int64 since = 0;     // when the first of the batch's messages of theirs was committed; 0: there are none
 };
+
+/// By person, then segment.
+void SortByPerson(std::vector<Transition>* transitions);
 
 /// Takes transitions, and writes them all at once. The only writer of cdp.segment_transition.
 class Transitions {
