@@ -120,18 +120,37 @@ bool Definition::Concerns(const segment::Touched& touched, std::span<const segme
     return std::any_of(reads.begin(), reads.end(), [&](int column) { return std::binary_search(changed.begin(), changed.end(), column); });
 }
 
+void Definition::Stage(const segment::Touched& touched, std::span<const segment::Transition> moves, pg::StagedRows* people) const {
+    if (!Concerns(touched, moves)) return;
+    auto& state = touched.person->state();
+    const auto& memberships = state.memberships();
+    bool meant = !segment || std::binary_search(memberships.begin(), memberships.end(), segment_id), same_key = false;
+    if (key_type != 0) {
+        const int64 keys = state.IdentifierCount(key_type);
+        meant = meant && keys > 0;
+        same_key = keys == 1 && touched.change == segment::Touched::Change::kSome && !touched.identifiers_changed;
+    }
+    people->Add({Int64GetDatum(touched.person->profile_id()), BoolGetDatum(meant), BoolGetDatum(same_key)});
+}
+
+const std::vector<pg::Column>& TouchedColumns() {
+    static const std::vector<pg::Column> columns{{"profile_id", INT8OID}, {"meant", BOOLOID}, {"same_key", BOOLOID}};
+    return columns;
+}
+
 // The statements of one destination, in the order of their use. They hand rows on in tuplestores:
 // cdp_touched → cdp_wanted → (cdp_left) and cdp_row.
 struct Destination::Plans {
     std::string key;  // as SQL
     Oid key_type;
-    std::string whose, touched;  // the SELECT and the FROM of leavers and wanted
+    std::string whose, touched;  // the SELECT and the FROM of leavers and wanted: who, whether, under which key, and under which until now
 
-    pg::Statement leavers{""};   // of each in cdp_touched: whether and under which key they may be in the table
+    pg::Statement leavers{""};   // of each in cdp_touched who is or was in the table: whether, and under which key
     pg::Statement forget{""};    // who is not in it any more under the key they had: those keys are cdp_left
     pg::Statement remember{""};  // who is in it now
     pg::Statement leave{""};     // DELETE
-    pg::Statement people{""};    // who is or may be in the table, by profile_id, after $1
+    pg::Statement look_up{""};   // of each in cdp_followed what cdp_touched has
+    pg::Statement people{""};    // the same of who is or may be in the table, by profile_id, after $1
     pg::Statement orphans{""};   // DELETE of rows that are nobody's
 
     // What is missing until PrepareValues.
@@ -157,30 +176,32 @@ void Destination::Prepare() {
     const std::string id = std::to_string(d.destination_id), segment_id = std::to_string(d.segment_id), &key = plans->key;
 
     // Whose row is to be there, if they have a key: worked out once a person, and no further than to the first no.
-    std::string meant = "p.profile_id IS NOT NULL";
-    if (d.segment) meant += " AND m.profile_id IS NOT NULL";
-    meant += " AND " + Permitted(d, "t.profile_id");
-    const std::string people =
-        "(SELECT t.profile_id, " + meant + " AS meant FROM cdp_touched t LEFT JOIN cdp.profile p ON p.profile_id = t.profile_id" +
-        (d.segment ? " LEFT JOIN cdp.segment_member m ON m.profile_id = t.profile_id AND m.segment_id = " + segment_id : "") + " OFFSET 0)";
-    // Keys are looked up of those only who are meant at all.
-    const std::string last_seen =
-        " LEFT JOIN LATERAL (SELECT i.value FROM cdp.identifier i"
-        " WHERE t.meant AND i.profile_id = t.profile_id AND i.type = " + pg::Literal(d.key) +
-        " ORDER BY i.last_seen_at DESC, i.identifier_id DESC LIMIT 1) k ON true";
-    plans->whose = std::string("SELECT t.profile_id, t.meant") + (by_profile ? ", t.profile_id" : " AND k.value IS NOT NULL, k.value");
-    plans->touched = " FROM " + people + " t" + (by_profile ? "" : last_seen);
+    const std::string people = "(SELECT t.profile_id, t.same_key, t.meant AND " + Permitted(d, "t.profile_id") + " AS meant FROM cdp_touched t OFFSET 0)";
+    if (by_profile) {
+        plans->whose = "SELECT t.profile_id, t.meant, t.profile_id, NULL::bigint";
+        plans->touched = " FROM " + people + " t";
+    } else {
+        // Keys are looked up of those only who are meant at all, and may have another one than they are held under.
+        const std::string last_seen =
+            "(SELECT i.value FROM cdp.identifier i WHERE i.profile_id = t.profile_id AND i.type = " + pg::Literal(d.key) +
+            " ORDER BY i.last_seen_at DESC, i.identifier_id DESC LIMIT 1)";
+        plans->whose = "SELECT t.profile_id, t.meant, t.key, t.held";
+        plans->touched =
+            " FROM (SELECT t.profile_id, t.key IS NOT NULL AS meant, t.key, t.held FROM (SELECT t.profile_id, m.key AS held,"
+            " CASE WHEN NOT t.meant THEN NULL WHEN t.same_key AND m.key IS NOT NULL THEN m.key ELSE " + last_seen + " END AS key FROM " + people +
+            " t LEFT JOIN cdp.destination_member m ON m.destination_id = " + id + " AND m.profile_id = t.profile_id OFFSET 0) t"
+            " WHERE t.key IS NOT NULL OR t.held IS NOT NULL OFFSET 0) t";
+    }
     plans->leavers = pg::Statement(plans->whose + ", NULL::text[], NULL::boolean[]" + plans->touched);
 
     plans->forget = pg::Statement(
         "DELETE FROM cdp.destination_member m USING cdp_wanted w"
-        " WHERE m.destination_id = " + id + " AND m.profile_id = w.profile_id AND (NOT w.wanted OR m.key <> w.key)"
+        " WHERE m.destination_id = " + id + " AND m.profile_id = w.profile_id AND w.held IS NOT NULL AND (NOT w.wanted OR w.held <> w.key)"
         " RETURNING m.key");
     // An identifier that has moved to another person takes its row along.
     plans->remember = pg::Statement(
         "INSERT INTO cdp.destination_member AS m (destination_id, profile_id, key)"
-        " SELECT " + id + ", w.profile_id, w.key FROM cdp_wanted w WHERE w.wanted AND NOT EXISTS"
-        " (SELECT FROM cdp.destination_member n WHERE n.destination_id = " + id + " AND n.profile_id = w.profile_id)"
+        " SELECT " + id + ", w.profile_id, w.key FROM cdp_wanted w WHERE w.wanted AND w.held IS DISTINCT FROM w.key"
         " ON CONFLICT (destination_id, key) DO UPDATE SET profile_id = EXCLUDED.profile_id");
     plans->leave = pg::Statement(
         by_profile ? "DELETE FROM " + d.table + " t USING cdp_wanted w WHERE NOT w.wanted AND t." + key + " = w.key"
@@ -188,12 +209,17 @@ void Destination::Prepare() {
                      " (SELECT FROM cdp.destination_member n WHERE n.destination_id = " + id + " AND n.key = l.key)");
 
     const std::string next = std::string(" > $1 ORDER BY 1 LIMIT ") + kPeopleAtATime;
-    plans->people = pg::Statement(
+    const std::string ids =
         (d.segment ? "(SELECT profile_id FROM cdp.segment_member WHERE segment_id = " + segment_id + " AND profile_id"
                    : std::string("(SELECT profile_id FROM cdp.profile WHERE profile_id")) + next + ") UNION (" +
         (by_profile ? "SELECT profile_id FROM " + d.table + " WHERE profile_id"
                     : "SELECT profile_id FROM cdp.destination_member WHERE destination_id = " + id + " AND profile_id") +
-        next + ") ORDER BY 1 LIMIT " + kPeopleAtATime, {INT8OID});
+        next + ") ORDER BY 1 LIMIT " + kPeopleAtATime;
+    const std::string looked_up = "SELECT t.profile_id, EXISTS (SELECT FROM cdp.profile p WHERE p.profile_id = t.profile_id)" +
+        (d.segment ? " AND EXISTS (SELECT FROM cdp.segment_member m WHERE m.profile_id = t.profile_id AND m.segment_id = " + segment_id + ")" : std::string()) +
+        ", false FROM ";
+    plans->look_up = pg::Statement(looked_up + "cdp_followed t");
+    plans->people = pg::Statement(looked_up + "(" + ids + ") t ORDER BY 1", {INT8OID});
     plans->orphans = pg::Statement(
         "DELETE FROM " + d.table + " t WHERE NOT EXISTS (SELECT FROM cdp.destination_member m WHERE m.destination_id = " +
         id + " AND m.key = t." + key + ")");
@@ -274,9 +300,9 @@ void Destination::PrepareValues() {
 Changes Destination::Maintain(bool leave_only) {
     if (leave_only) Prepare(); else PrepareValues();
     Changes changes;
-    pg::StagedRows wanted("cdp_wanted", {{"profile_id", INT8OID}, {"wanted", BOOLOID}, {"key", plans_->key_type},
+    pg::StagedRows wanted("cdp_wanted", {{"profile_id", INT8OID}, {"wanted", BOOLOID}, {"key", plans_->key_type}, {"held", plans_->key_type},
                                          {"segments", TEXTARRAYOID}, {"consents", BOOLARRAYOID}});
-    wanted.Take(leave_only ? plans_->leavers : plans_->wanted);
+    if (wanted.Take(leave_only ? plans_->leavers : plans_->wanted) == 0) return changes;
     if (definition_.KeyedByProfile()) {
         changes.rows += plans_->leave.Execute();
     } else {
@@ -303,6 +329,16 @@ Changes Destination::Maintain(bool leave_only) {
     return changes;
 }
 
+void Destination::Follow(std::span<const int64> people, bool leave_only) {
+    Prepare();
+    const pg::Probes probes;
+    pg::StagedRows followed("cdp_followed", {{"profile_id", INT8OID}});
+    for (const int64 profile_id : people) followed.Add({Int64GetDatum(profile_id)});
+    pg::StagedRows touched("cdp_touched", TouchedColumns());
+    touched.Take(plans_->look_up);
+    Maintain(leave_only);
+}
+
 Changes Destination::Refill(bool leave_only) {
     Prepare();
     Changes changes;
@@ -311,8 +347,8 @@ Changes Destination::Refill(bool leave_only) {
         for (int64 after = PG_INT64_MIN;;) {
             const auto people = plans_->people.Query({pg::Int8(after)});
             if (people.empty()) break;
-            pg::StagedRows touched("cdp_touched", {{"profile_id", INT8OID}});
-            for (uint64 i = 0; i < people.size(); ++i) touched.Add({Int64GetDatum(people.Int8(i, 1))});
+            pg::StagedRows touched("cdp_touched", TouchedColumns());
+            for (uint64 i = 0; i < people.size(); ++i) touched.Add({*people.Get(i, 1), *people.Get(i, 2), *people.Get(i, 3)});
             after = people.Int8(people.size() - 1, 1);
             const Changes more = Maintain(leave_only);
             changes.rows += more.rows;
@@ -377,10 +413,14 @@ void Destinations::Apply(const std::function<void(const Definition&, pg::StagedR
     if (destinations_.empty()) return;
     const pg::Probes probes;
     for (Destination& destination : destinations_) {
-        pg::StagedRows people("cdp_touched", {{"profile_id", INT8OID}});
+        pg::StagedRows people("cdp_touched", TouchedColumns());
         stage(destination.definition(), &people);
         if (people.size() > 0) Keep(destination, [&](bool leave_only) { destination.Maintain(leave_only); });
     }
+}
+
+void Destinations::Follow(std::span<const int64> people) {
+    for (Destination& destination : destinations_) Keep(destination, [&](bool leave_only) { destination.Follow(people, leave_only); });
 }
 
 template <class F>

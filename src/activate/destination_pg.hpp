@@ -34,6 +34,8 @@ struct Definition {
     bool DependsOnConsent(std::string_view to) const;
     /// Whether what a batch did to a person may change their row. `moves`: the segments that they entered and left by it.
     bool Concerns(const segment::Touched& touched, std::span<const segment::Transition> moves) const;
+    /// Adds them to cdp_touched then.
+    void Stage(const segment::Touched& touched, std::span<const segment::Transition> moves, pg::StagedRows* people) const;
 };
 
 /// How many rows were written.
@@ -51,9 +53,12 @@ public:
 
     const Definition& definition() const { return definition_; }
 
-    /// Puts the rows of the people in the staged rows cdp_touched right. `leave_only`: takes out who is to leave,
-    /// and does nothing else.
+    /// Puts the rows of the people in the staged rows cdp_touched (profile_id bigint, each once; meant boolean: they are there,
+    /// and in the segment; same_key boolean: the key that they are held under is theirs still) right. `leave_only`: takes out
+    /// who is to leave, and does nothing else.
     Changes Maintain(bool leave_only);
+    /// The same of some people, each once, with what the tables say of them.
+    void Follow(std::span<const int64> people, bool leave_only);
     /// The same of all rows, whosever they are.
     Changes Refill(bool leave_only = false);
     /// How many people would be in it but for consent or a suppression.
@@ -78,12 +83,15 @@ public:
     /// Throws if there is none of that name.
     const Destination& Named(std::string_view name) const;
 
-    /// Puts the rows right of everybody whom stage(definition, &people) adds to `people` (profile_id bigint; each once): of
-    /// those whom Definition::Concerns names, and of who was merged away. After profiles, identifiers and memberships are
+    /// Puts the rows right of everybody whom stage(definition, &people) adds to cdp_touched: by Definition::Stage, and who was
+    /// merged away. After profiles, identifiers and memberships are
     /// written. A value that does not fit throws. A destination that cannot be kept at all (its table is gone, its
     /// owner may not read a column any more) stops nobody else: it stands still, with a WARNING, and
     /// cdp.destination.problem says why; only who has to leave it does.
     void Apply(const std::function<void(const Definition&, pg::StagedRows*)>& stage);
+
+    /// The same for some people of whom nothing has changed but their consent.
+    void Follow(std::span<const int64> people);
 
     /// The same for everybody, in the destinations that depend on one of these segments. For what changes a
     /// segment's members outside of a batch: creating, altering, dropping it.

@@ -298,12 +298,9 @@ void WritePeople(Definitions& definitions, profile::People& people, std::span<se
     people.Write(any_gone);
     definitions.segments->Write(any_gone);
 
-    static pg::Statement gone("SELECT gone FROM cdp_batch_merge");
+    static pg::Statement gone("SELECT gone, false, false FROM cdp_batch_merge");
     definitions.destinations.Apply([&](const activate::Definition& destination, pg::StagedRows* concerned) {
-        for (const auto& t : touched) {
-            const int64 profile_id = t.person->profile_id();
-            if (destination.Concerns(t, definitions.segments->MovesOf(profile_id))) concerned->Add({Int64GetDatum(profile_id)});
-        }
+        for (const auto& t : touched) destination.Stage(t, definitions.segments->MovesOf(t.person->profile_id()), concerned);
         if (any_gone) concerned->Take(gone);
     });
 }

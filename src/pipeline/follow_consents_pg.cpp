@@ -17,9 +17,7 @@ void FollowConsents(Definitions& definitions, std::span<const int64> people) {
         WritePeople(definitions, loaded, touched, false);
         return NoteProblems(definitions);
     }
-    definitions.destinations.Apply([&](const activate::Definition&, pg::StagedRows* concerned) {
-        for (const int64 profile_id : people) concerned->Add({Int64GetDatum(profile_id)});
-    });
+    definitions.destinations.Follow(people);
 }
 
 }  // namespace cdp::pipeline
