@@ -817,6 +817,18 @@ COMMENT ON COLUMN cdp.delivery_failure.id IS 'The idempotency key that it was se
 COMMENT ON COLUMN cdp.delivery_failure.type IS 'insert, update or delete.';
 
 SELECT pg_extension_config_dump('cdp.connector', 'WHERE NOT shipped');
+
+-- Shipped ones come with the extension, in a dump too: a change would be lost there.
+CREATE FUNCTION cdp.keep_shipped_connectors() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'connector "%" is shipped with the extension and cannot be changed', OLD.name USING ERRCODE = 'object_not_in_prerequisite_state',
+        HINT = 'Insert a copy of it under another name, with shipped = false, and change that.';
+END $$;
+COMMENT ON FUNCTION cdp.keep_shipped_connectors() IS 'Internal: the trigger of cdp.connector.';
+CREATE TRIGGER keep_shipped BEFORE UPDATE OR DELETE ON cdp.connector FOR EACH ROW WHEN (OLD.shipped) EXECUTE FUNCTION cdp.keep_shipped_connectors();
 SELECT pg_extension_config_dump('cdp.delivery_target', '');
 SELECT pg_extension_config_dump('cdp.delivery', '');
 SELECT pg_extension_config_dump('cdp.delivery_failure', '');
@@ -1847,7 +1859,7 @@ CREATE FUNCTION cdp.remove_delivery(destination text) RETURNS void
 BEGIN
     PERFORM cdp.lock_pipeline();
     IF NOT cdp.forget_delivery(destination) THEN
-        RAISE EXCEPTION 'destination "%" has no delivery', destination USING ERRCODE = 'undefined_object';
+        RAISE EXCEPTION 'destination "%" has no delivery', destination USING ERRCODE = 'undefined_object', HINT = 'Give it one with cdp.set_delivery.';
     END IF;
 END $$;
 COMMENT ON FUNCTION cdp.remove_delivery(text) IS
@@ -1968,6 +1980,12 @@ BEGIN
         ELSIF d.problem IS NOT NULL THEN
             reason := 'destination stands still';
             detail := d.problem;
+        ELSIF EXISTS (SELECT FROM cdp.suppressed_profile s WHERE s.profile_id = person) THEN
+            reason := 'suppressed';
+            detail := format('profile %s has an identifier that is suppressed', person);
+        ELSIF d.purpose IS NOT NULL THEN
+            reason := 'no consent';
+            detail := format('the consent of profile %s does not cover "%s"%s', person, d.purpose, ' through ' || d.channel);
         ELSE
             reason := 'not a member';
             detail := format('profile %s has no row in %s', person, d.table_name);
@@ -2005,12 +2023,12 @@ BEGIN
             since := v.answered_at;
         ELSE
             detail := coalesce(t.last_error, CASE WHEN t.started THEN 'on its way' ELSE 'cdp-relay has not begun to deliver this destination' END);
-            since := v.wanted_at;
+            since := CASE v.status WHEN 'pending' THEN v.wanted_at END;  -- what is read from the log is known once it is answered
     END CASE;
     RETURN NEXT;
 END $$;
 COMMENT ON FUNCTION cdp.why_not_sent(text, text, text) IS
-    'Whether the row of the person with that identifier (or type profile_id, one that was merged away included) has reached the destination, and if not, why: unknown person, not a member, no identifier, destination stands still, no delivery, refused, pending; or delivered.';
+    'Whether the row of the person with that identifier (or type profile_id, one that was merged away included) has reached the destination, and if not, why: unknown person, not a member, no identifier, destination stands still, suppressed, no consent, no delivery, refused, pending; or delivered.';
 
 -- Putting it right --------------------------------------------------------------------------------------------------
 
@@ -2022,7 +2040,7 @@ DECLARE
     retried bigint;
 BEGIN
     IF NOT EXISTS (SELECT FROM cdp.delivery_target t WHERE t.destination = retry_deliveries.destination) THEN
-        RAISE EXCEPTION 'destination "%" has no delivery', destination USING ERRCODE = 'undefined_object';
+        RAISE EXCEPTION 'destination "%" has no delivery', destination USING ERRCODE = 'undefined_object', HINT = 'Give it one with cdp.set_delivery.';
     END IF;
     UPDATE cdp.delivery d SET status = 'pending', wanted = d.refused
     WHERE d.destination = retry_deliveries.destination AND d.status = 'refused';
@@ -2044,7 +2062,7 @@ BEGIN
     -- What is wanted is what the table holds where the log stands now: nobody may be writing to it.
     PERFORM cdp.lock_pipeline();
     IF NOT EXISTS (SELECT FROM cdp.delivery_target t WHERE t.destination = resync_destination.name) THEN
-        RAISE EXCEPTION 'destination "%" has no delivery', name USING ERRCODE = 'undefined_object';
+        RAISE EXCEPTION 'destination "%" has no delivery', name USING ERRCODE = 'undefined_object', HINT = 'Give it one with cdp.set_delivery.';
     END IF;
     position_ := pg_current_wal_insert_lsn() - 1::numeric;  -- the next change may stand exactly there
 
@@ -2114,8 +2132,8 @@ CREATE FUNCTION cdp.record_answers(destination text, generation bigint, answers 
 BEGIN
     PERFORM cdp.expect_generation(destination, generation);
     -- A later change that waits in this table stays pending, unless this is what it was about.
-    INSERT INTO cdp.delivery AS d (destination, key, status, wanted_lsn, held, refused, sent_at, answered_at, answered_lsn, http_status, reason)
-    SELECT record_answers.destination, a.key, a.status, a.lsn, CASE a.status WHEN 'delivered' THEN a.hash END,
+    INSERT INTO cdp.delivery AS d (destination, key, status, wanted_lsn, wanted_at, held, refused, sent_at, answered_at, answered_lsn, http_status, reason)
+    SELECT record_answers.destination, a.key, a.status, a.lsn, coalesce(to_timestamp(a.sent_at), now()), CASE a.status WHEN 'delivered' THEN a.hash END,
            CASE a.status WHEN 'refused' THEN a.hash END, to_timestamp(a.sent_at), now(), a.lsn, a.http_status, a.reason
     FROM jsonb_to_recordset(answers) AS a (key text, status text, lsn pg_lsn, hash uuid, sent_at double precision, http_status int, reason text)
     ORDER BY a.key COLLATE "C"
@@ -2123,6 +2141,7 @@ BEGIN
         SET status = CASE WHEN d.status = 'pending' AND d.wanted_lsn > EXCLUDED.wanted_lsn
                                AND NOT (EXCLUDED.status = 'delivered' AND EXCLUDED.held IS NOT DISTINCT FROM d.wanted)
                           THEN 'pending' ELSE EXCLUDED.status END,
+            wanted_at = CASE WHEN d.wanted_lsn < EXCLUDED.wanted_lsn THEN EXCLUDED.wanted_at ELSE d.wanted_at END,
             wanted_lsn = greatest(d.wanted_lsn, EXCLUDED.wanted_lsn),
             held = CASE EXCLUDED.status WHEN 'refused' THEN d.held ELSE EXCLUDED.held END,
             refused = EXCLUDED.refused, sent_at = EXCLUDED.sent_at, answered_at = EXCLUDED.answered_at,
@@ -2232,12 +2251,12 @@ CREATE FUNCTION cdp.check_deliveries(OUT ok boolean, OUT detail text) RETURNS re
     SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT count(p.problem) = 0,
-           coalesce(string_agg(format('%s: %s', t.destination, p.problem), '; ' ORDER BY t.destination),
+           coalesce(string_agg(format('%s: %s', t.destination, p.problem), '; ' ORDER BY t.destination) FILTER (WHERE p.problem IS NOT NULL),
                     CASE count(*) WHEN 0 THEN 'no destination is delivered by cdp-relay' ELSE 'every delivery goes on' END)
     FROM cdp.delivery_target t
          LEFT JOIN pg_replication_slots s ON s.slot_name = cdp.delivery_slot(t.destination) AND s.database = current_database()
          LEFT JOIN LATERAL (SELECT count(*) FROM cdp.delivery_failure f WHERE f.destination = t.destination) f (n) ON true
-         LEFT JOIN LATERAL (SELECT CASE WHEN s.active IS NOT TRUE THEN 'no cdp-relay is delivering it'
+         LEFT JOIN LATERAL (SELECT CASE WHEN s.active IS NOT TRUE THEN concat_ws('; at last: ', 'no cdp-relay is delivering it', t.last_error)
                                         WHEN t.last_error IS NOT NULL THEN t.last_error
                                         WHEN f.n > 0 THEN format('%s rows were refused: see cdp.delivery_failure, then cdp.retry_deliveries', f.n) END) p (problem) ON true
 $$;
@@ -3145,6 +3164,9 @@ BEGIN
     IF name IS NULL OR name !~ '^[A-Za-z_][A-Za-z0-9_.-]{0,62}$' THEN
         RAISE EXCEPTION 'invalid name of an identifier type: "%"', name
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Up to 63 letters, digits and _ . -, not beginning with a digit.';
+    END IF;
+    IF name = 'profile_id' THEN
+        RAISE EXCEPTION 'an identifier type cannot be named "profile_id"' USING ERRCODE = 'reserved_name', HINT = 'Destinations and others name the profile itself so.';
     END IF;
     IF priority IS NULL OR priority < 1 THEN
         RAISE EXCEPTION 'priority must be at least 1' USING ERRCODE = 'invalid_parameter_value', HINT = '1 is strongest.';

@@ -37,6 +37,39 @@ SELECT cdp.process();
 SELECT s.name, t.entered, t.cause, e.event, e.occurred_at FROM cdp.segment_transition t JOIN cdp.segment s USING (segment_id) JOIN cdp.event e USING (event_id)
 WHERE profile_id = cdp.resolve('user_id', 'bob') ORDER BY 1;
 
+-- Where consent that has changed or a list decides, too, it is the last one.
+SELECT cdp.create_purpose('news');
+SELECT name, cdp.create_segment(name, definition) FROM (VALUES ('mail', $$cdp.consented('news')$$), ('mail or new', $$cdp.consented('news') OR orders = 0$$),
+    ('nested mail', $$cdp.in_segment('mail') OR orders = 0$$)) s(name, definition);
+SELECT cdp.import_segment('list', 'email', '{eve@x.org}');
+SELECT cdp.create_segment('listed', $$cdp.in_segment('list') AND orders > 1$$);
+INSERT INTO cdp.inbox (user_id, event, context, occurred_at) VALUES ('eve', 'Visit', '{"consent": {"categoryPreferences": {"news": true}}}', '2024-05-10 09:00+00');
+SELECT cdp.process();
+INSERT INTO cdp.inbox (message_id, type, user_id, event, context, traits, occurred_at) VALUES
+    ('m1', 'track', 'eve', 'Order', NULL, NULL, '2024-05-10 10:00+00'), ('m2', 'track', 'eve', 'Order', NULL, NULL, '2024-05-10 10:01+00'),
+    ('m3', 'track', 'eve', 'Visit', '{"consent": {"categoryPreferences": {"news": false}}}', NULL, '2024-05-10 10:02+00'),
+    ('m4', 'identify', 'eve', NULL, NULL, '{"email": "eve@x.org"}', '2024-05-10 10:03+00'), ('m5', 'track', 'eve', 'Visit', NULL, NULL, '2024-05-10 10:04+00');
+SELECT cdp.process();
+SELECT s.name, t.entered, t.cause, e.message_id FROM cdp.segment_transition t JOIN cdp.segment s USING (segment_id) JOIN cdp.event e USING (event_id)
+WHERE e.message_id ~ '^m[1-5]$' AND s.name ~ 'mail|list|orders' ORDER BY 1;
+SELECT cdp.drop_segment(name) FROM (VALUES ('nested mail'), ('mail or new'), ('mail'), ('listed'), ('list')) s(name);
+
+-- What the clock had due comes before messages that came later, and a destination gets what is left of all of it.
+SELECT cdp.create_segment('lately', $$cdp.did('Call', within => '1 hour')$$);
+SELECT cdp.create_destination('lately', 'lately', columns => '{}');
+INSERT INTO cdp.inbox (user_id, event, occurred_at) VALUES ('fay', 'Call', '2024-05-10 12:00+00'), ('gus', 'Call', '2024-05-10 12:00+00');
+SELECT cdp.process();
+CREATE TABLE kept AS SELECT xmin::text AS version FROM cdp_out.lately WHERE profile_id = cdp.resolve('user_id', 'fay');
+SET cdp.mock_time = '2024-05-10 15:00:00+00';
+INSERT INTO cdp.inbox (user_id, event, occurred_at) VALUES ('fay', 'Call', '2024-05-10 14:50+00');
+SELECT cdp.process();
+SELECT i.value, t.entered, t.cause, e.occurred_at, t.due_at FROM cdp.segment_transition t JOIN cdp.segment s USING (segment_id) JOIN cdp.identifier i USING (profile_id) LEFT JOIN cdp.event e USING (event_id)
+WHERE s.name = 'lately' ORDER BY 1, coalesce(t.due_at, e.occurred_at);
+SELECT i.value, d.xmin::text = kept.version AS untouched FROM cdp_out.lately d JOIN cdp.identifier i USING (profile_id), kept;
+SELECT table_name, differing FROM cdp.rebuild() WHERE differing IS DISTINCT FROM 0;
+SELECT cdp.drop_destination('lately'), cdp.drop_segment('lately');
+SET cdp.mock_time = '2024-05-10 12:00:00+00';
+
 -- Whatever comes: in one batch as one message at a time, where of the changes those count that are left at the end.
 CREATE TABLE round (number int, first_event bigint);
 CREATE TABLE moved (round int, profile_id bigint, segment_id bigint, entered boolean, cause text, event_id bigint);

@@ -124,6 +124,26 @@ INSERT INTO cdp.connector (name, url) VALUES ('mine', '{{ endpoint }}');
 SELECT cdp.set_delivery('crm', 'mine', 'http://localhost/');
 SELECT cdp.drop_destination('crm');
 SELECT count(*) FROM cdp.delivery_target;
+
+-- Those that are shipped come with the extension, wherever it is restored: they stay as they are.
+UPDATE cdp.connector SET rate_limit = 3 WHERE name = 'hubspot';
+DELETE FROM cdp.connector WHERE name = 'hubspot';
+UPDATE cdp.connector SET rate_limit = 3 WHERE name = 'mine';
+DELETE FROM cdp.connector WHERE name = 'mine';
+
+-- Who is kept out, and by what; and what cdp.check() says of several deliveries.
+SELECT cdp.create_purpose('news');
+SELECT cdp.create_destination('letter', key => 'user_id', columns => '{}', purpose => 'news', channel => '');
+SELECT cdp.create_destination('  ', key => 'user_id');
+SELECT cdp.create_destination('letter', key => 'user_id', columns => '{}', purpose => 'news', channel => 'email');
+SELECT cdp.create_destination('all', key => 'user_id', columns => '{}');
+SELECT cdp.suppress('user_id', 'u3', 'bounced');
+SELECT reason, detail FROM cdp.why_not_sent('letter', 'user_id', 'u1') UNION ALL SELECT reason, detail FROM cdp.why_not_sent('all', 'user_id', 'u3');
+SELECT ok, detail FROM cdp.check() WHERE check_name = 'deliveries';
+SELECT cdp.set_delivery('letter', 'webhook', 'http://localhost/'), cdp.set_delivery('all', 'webhook', 'http://localhost/');
+UPDATE cdp.delivery_target SET last_error = 'HTTP 500' WHERE destination = 'all';
+SELECT ok, detail FROM cdp.check() WHERE check_name = 'deliveries';
+SELECT cdp.drop_destination('letter'), cdp.drop_destination('all');
 DROP EXTENSION cdp CASCADE;
 \c :main
 DROP DATABASE cdp_regress_delivery;

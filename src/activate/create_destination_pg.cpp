@@ -28,7 +28,7 @@ void AddOnce(std::vector<std::string>* list, std::string name) {
 std::string PublicationOf(const std::string& name) { return "cdp_" + name; }
 
 void CheckName(const std::string& what, const std::string& name, size_t longest = NAMEDATALEN - 1) {
-    if (name.empty()) throw Error(sqlstate::invalid_parameter_value, what + " must not be empty");
+    if (name.find_first_not_of(' ') == std::string::npos) throw Error(sqlstate::invalid_parameter_value, what + " must not be empty");
     if (name.size() > longest)
         throw Error(sqlstate::name_too_long, what + " \"" + name + "\" is too long")
             .Detail("It may have up to " + std::to_string(longest) + " bytes.");
@@ -107,6 +107,7 @@ Columns Analyse(const Definition& definition, Oid owner) {
 }
 
 std::optional<govern::ConsentQuestion> PurposeOf(const Request& request) {
+    if (request.channel && request.channel->empty()) throw Error(sqlstate::invalid_parameter_value, "the channel must not be empty").Hint("NULL is all channels.");
     if (!request.purpose && request.channel)
         throw Error(sqlstate::invalid_parameter_value, "a channel without a purpose says nothing").Hint("Name the purpose that people consent to.");
     if (!request.purpose) return std::nullopt;

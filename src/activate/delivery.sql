@@ -113,6 +113,18 @@ COMMENT ON COLUMN cdp.delivery_failure.id IS 'The idempotency key that it was se
 COMMENT ON COLUMN cdp.delivery_failure.type IS 'insert, update or delete.';
 
 SELECT pg_extension_config_dump('cdp.connector', 'WHERE NOT shipped');
+
+-- Shipped ones come with the extension, in a dump too: a change would be lost there.
+CREATE FUNCTION cdp.keep_shipped_connectors() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'connector "%" is shipped with the extension and cannot be changed', OLD.name USING ERRCODE = 'object_not_in_prerequisite_state',
+        HINT = 'Insert a copy of it under another name, with shipped = false, and change that.';
+END $$;
+COMMENT ON FUNCTION cdp.keep_shipped_connectors() IS 'Internal: the trigger of cdp.connector.';
+CREATE TRIGGER keep_shipped BEFORE UPDATE OR DELETE ON cdp.connector FOR EACH ROW WHEN (OLD.shipped) EXECUTE FUNCTION cdp.keep_shipped_connectors();
 SELECT pg_extension_config_dump('cdp.delivery_target', '');
 SELECT pg_extension_config_dump('cdp.delivery', '');
 SELECT pg_extension_config_dump('cdp.delivery_failure', '');

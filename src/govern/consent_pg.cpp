@@ -51,6 +51,8 @@ ConsentQuestion ConsentAt(const pg::Condition& condition, size_t call, const Pur
     const auto& arguments = condition.specials()[call].arguments;
     if (!arguments[0])
         throw condition.At(call, Error(sqlstate::null_value_not_allowed, "cdp.consented: the purpose must not be null").Hint("Name a purpose of cdp.purpose."));
+    if (arguments[1] && arguments[1]->empty())
+        throw condition.At(call, Error(sqlstate::invalid_parameter_value, "cdp.consented: the channel must not be empty").Hint("NULL is all channels."));
     const std::string& name = *arguments[0];
     if (const auto* purpose = purposes.Named(name)) return {*purpose, arguments[1]};
     std::string detail = condition.what() + " asks for it.";

@@ -110,6 +110,9 @@ BEGIN
         RAISE EXCEPTION 'invalid name of an identifier type: "%"', name
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Up to 63 letters, digits and _ . -, not beginning with a digit.';
     END IF;
+    IF name = 'profile_id' THEN
+        RAISE EXCEPTION 'an identifier type cannot be named "profile_id"' USING ERRCODE = 'reserved_name', HINT = 'Destinations and others name the profile itself so.';
+    END IF;
     IF priority IS NULL OR priority < 1 THEN
         RAISE EXCEPTION 'priority must be at least 1' USING ERRCODE = 'invalid_parameter_value', HINT = '1 is strongest.';
     END IF;

@@ -10,6 +10,7 @@
 #include "identity/separations_pg.hpp"
 #include "pg/index_helpers.hpp"
 #include "pg/settings.hpp"
+#include "pipeline/clock_pg.hpp"
 #include "pipeline/definitions_pg.hpp"
 #include "pipeline/follow_rows_pg.hpp"
 #include "pipeline/primary_pg.hpp"
@@ -45,6 +46,7 @@ public:
 private:
     void Validate();
     void DropDuplicates();
+    void LoadPeople();
     void Join();
     void FillEvents();
     void WriteLedger();
@@ -77,6 +79,7 @@ private:
     std::vector<size_t> by_person_, end_;  // the accepted, person by person in the order of their places; where each one's end
     std::optional<profile::FilterResults> filters_;
     std::vector<segment::Touched> touched_;
+    std::vector<int64> overdue_;  // whom the clock has changed first
 };
 
 void Batch::Validate() {
@@ -116,14 +119,24 @@ void Batch::DropDuplicates() {
     keys_.resize(kept);
 }
 
+void Batch::LoadPeople() {
+    people_.emplace(*definitions_.traits, pg::Now());
+    for (const auto& entry : identifiers_.entries())
+        if (entry.identifier_id != 0) people_->Want(entry.profile_id);
+    people_->Load();
+}
+
 void Batch::Join() {
     identifiers_.LookUp();
     auto& entries = identifiers_.entries();
     const auto rules = definitions_.rules.limits();
-    people_.emplace(*definitions_.traits, pg::Now());
-    for (const auto& entry : entries)
-        if (entry.identifier_id != 0) people_->Want(entry.profile_id);
-    people_->Load();
+    LoadPeople();
+    // What the clock owes them comes before their messages.
+    if (auto overdue = people_->Overdue(); !overdue.empty()) {
+        for (const auto& entry : overdue) overdue_.push_back(entry.first);
+        PassInstants(definitions_, std::move(overdue), pg::Now());
+        LoadPeople();
+    }
 
     resolver_.emplace(rules, entries.size(), identity::Ledger::NextProfileId());
     AddPeople(*people_, rules, *resolver_);
@@ -242,6 +255,7 @@ void Batch::WritePeople() {
     const segment::Replay replay{[&](size_t place, const auto& reads) { return Changing(place, reads); },
                                  [&](size_t place, const auto& reads, const auto& moment) { Replay(place, reads, moment); }};
     pipeline::WritePeople(definitions_, *people_, touched_, merged, {ledger_.first_new(), ledger_.new_count()}, &replay);
+    if (!overdue_.empty()) definitions_.destinations.Follow(overdue_);
     NoteProblems(definitions_);
     collect::MessageKeys::Remember(std::move(keys_), pg::dedupe_window);
 }
@@ -290,14 +304,18 @@ void AddPeople(profile::People& people, std::span<const identity::TypeRule> rule
         identity::ReadMarks(marked, [&](int64 profile_id, identity::Mark mark) { resolver.AddMark(people.NodeOf(profile_id), mark); });
 }
 
-void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone,
-                 const segment::NewIdentifiers& fresh, const segment::Replay* replay) {
+void WriteProfiles(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone,
+                   const segment::NewIdentifiers& fresh, const segment::Replay* replay) {
     people.RecomputeSequences();
     definitions.segments->Evaluate(touched, fresh);
     if (replay != nullptr) definitions.segments->NameMessages(touched, *replay);
     people.Write(any_gone);
     definitions.segments->Write(any_gone);
+}
 
+void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone,
+                 const segment::NewIdentifiers& fresh, const segment::Replay* replay) {
+    WriteProfiles(definitions, people, touched, any_gone, fresh, replay);
     static pg::Statement gone("SELECT gone, false, false FROM cdp_batch_merge");
     definitions.destinations.Apply([&](const activate::Definition& destination, pg::StagedRows* concerned) {
         for (const auto& t : touched) destination.Stage(t, definitions.segments->MovesOf(t.person->profile_id()), concerned);

@@ -30,6 +30,9 @@ void AddPeople(profile::People& people, std::span<const identity::TypeRule> rule
 /// Segments::NameMessages.
 void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone,
                  const segment::NewIdentifiers& fresh = {}, const segment::Replay* replay = nullptr);
+/// The same but for the destinations.
+void WriteProfiles(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone,
+                   const segment::NewIdentifiers& fresh = {}, const segment::Replay* replay = nullptr);
 
 /// Writes down what stands still from here on.
 void NoteProblems(const Definitions& definitions);

@@ -3,6 +3,7 @@
 
 #include <unordered_map>
 
+#include "pg/index_helpers.hpp"
 #include "pg/probes.hpp"
 #include "pipeline/batch_pg.hpp"
 #include "profile/timers_pg.hpp"
@@ -25,7 +26,23 @@ int64 NextRefresh() {
 
 }  // namespace
 
-int64 RunTimers(int64 until, int64 most) {
+void PassInstants(Definitions& definitions, std::unordered_map<int64, int64> instants, int64 until) {
+    const pg::Probes probes;
+    while (!instants.empty()) {
+        poll_stop();
+        profile::People people(*definitions.traits, 0);
+        for (const auto& entry : instants) people.Want(entry.first);
+        people.Load();
+        auto touched = people.TouchedByClock(instants);
+        WriteProfiles(definitions, people, touched, false);
+        if (auto* helpers = pg::IndexHelpers::current()) helpers->Finish();  // conditions that users wrote may read anything
+        instants.clear();
+        for (const auto& t : touched)
+            if (const int64 next = t.person->state().armed(); next != 0 && next <= until) instants[t.person->profile_id()] = next;
+    }
+}
+
+int64 RunTimers(int64 until, int64 most, std::vector<int64>* followed) {
     const pg::Probes probes;
     int64 taken = 0;
     const auto due = profile::TakeTimers(until, most, &taken);
@@ -37,7 +54,12 @@ int64 RunTimers(int64 until, int64 most) {
     for (const auto& timer : due) people.Want(timer.profile_id);
     people.Load();
     auto touched = people.TouchedByClock(instants);
-    WritePeople(definitions, people, touched, false);
+    if (followed != nullptr) {
+        WriteProfiles(definitions, people, touched, false);
+        for (const auto& timer : due) followed->push_back(timer.profile_id);
+    } else {
+        WritePeople(definitions, people, touched, false);
+    }
     NoteProblems(definitions);
     return taken;
 }
@@ -72,7 +94,12 @@ void CatchUp(int64 now) {
     const pg::ActAs owner(pg::ExtensionOwner());
     const pg::LatestSnapshot snapshot;
     if (!AnythingDue(now)) return;
-    while (RunTimers(now, kTimersAPass) > 0) poll_stop();
+    // People go through one instant after the other, their destinations from what was to what is.
+    std::vector<int64> followed;
+    while (RunTimers(now, kTimersAPass, &followed) > 0) poll_stop();
+    std::sort(followed.begin(), followed.end());
+    followed.erase(std::unique(followed.begin(), followed.end()), followed.end());
+    if (!followed.empty()) Current().destinations.Follow(followed);
     while (RefreshSegment(now)) poll_stop();
 }
 

@@ -127,6 +127,20 @@ void FreshPeople(profile::Traits& traits, int64 clock) {
     if (!people.empty()) write();
 }
 
+/// The columns that users added to cdp.profile: conditions may read them.
+void CarryOverColumns(const profile::Traits& traits) {
+    std::string names, values;
+    for (int column = 0; column < traits.column_count(); ++column) {
+        const auto* attribute = TupleDescAttr(traits.descriptor(), column);
+        if (attribute->attisdropped || attribute->attgenerated != '\0' || !traits.IsForeign(column)) continue;
+        const std::string name = pg::Identifier(NameStr(attribute->attname));
+        names += (names.empty() ? "" : ", ") + name;
+        values += (values.empty() ? "p." : ", p.") + name;
+    }
+    if (!names.empty())
+        pg::Execute("UPDATE cdp_fresh_profile f SET (" + names + ") = ROW(" + values + ") FROM cdp.profile p WHERE p.profile_id = f.profile_id");
+}
+
 void FreshProfiles(profile::Traits& traits, int64 clock) {
     // A filter that fails on the way makes its trait stand still from the beginning.
     for (size_t still = traits.all().size() + 1; still != StandingStill(traits.all());) {
@@ -135,6 +149,7 @@ void FreshProfiles(profile::Traits& traits, int64 clock) {
         FreshPeople(traits, clock);
     }
     pg::Execute("CREATE UNIQUE INDEX ON cdp_fresh_profile (profile_id)");
+    CarryOverColumns(traits);
     pg::Execute("ANALYZE cdp_fresh_profile");
 }
 

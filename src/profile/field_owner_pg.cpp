@@ -8,24 +8,6 @@
 
 using namespace cdp;
 
-namespace {
-
-/// Whoever reads the column of cdp.profile follows its new values.
-void FollowColumn(int column) {
-    const auto& definitions = pipeline::Current();
-    for (const auto& segment : definitions.segments->all()) {
-        if (!segment.condition || segment.standing.Still()) continue;
-        const auto& columns = segment.condition->columns();
-        if (std::none_of(columns.begin(), columns.end(), [&](int read) { return read == 0 || read == column + 1; })) continue;
-        segment::Fill(*definitions.segments, segment, *definitions.traits, false, segment::Cause::kAlter);
-        segment::FillDependents(*definitions.segments, *definitions.traits, segment.name, segment::Cause::kAlter);
-    }
-    pipeline::Current().destinations.RefillAll();
-    pipeline::TouchConfiguration();
-}
-
-}  // namespace
-
 CDP_FUNCTION(cdp_set_field_owner)  // cdp.set_field_owner(field, owner, source) → void
 {
     const auto field = pg::TextArgument(fcinfo, 0), owner = pg::TextArgument(fcinfo, 1), source = pg::TextArgument(fcinfo, 2);
@@ -49,6 +31,8 @@ CDP_FUNCTION(cdp_set_field_owner)  // cdp.set_field_owner(field, owner, source) 
     pipeline::TouchConfiguration();
     const auto& traits = *pipeline::Current().traits;
     profile::FillTrait(traits, trait_id, pg::Now());
-    FollowColumn(traits.Find(trait_id)->column);
+    segment::FillReaders(*pipeline::Current().segments, traits, traits.Find(trait_id)->column);
+    pipeline::Current().destinations.RefillAll();
+    pipeline::TouchConfiguration();
     PG_RETURN_VOID();
 }

@@ -83,6 +83,13 @@ void People::Load() {
             .Hint("Somebody changed cdp.profile or cdp.identifier by hand; cdp.rebuild(repair => true) makes them afresh.");
 }
 
+std::unordered_map<int64, int64> People::Overdue() const {
+    std::unordered_map<int64, int64> overdue;
+    for (const auto& [profile_id, person] : loaded_)
+        if (person.overdue() != 0) overdue[profile_id] = person.overdue();
+    return overdue;
+}
+
 Person People::Before(int64 profile_id) const {
     const auto found = std::lower_bound(loaded_.begin(), loaded_.end(), profile_id, [](const auto& entry, int64 id) { return entry.first < id; });
     if (found == loaded_.end() || found->first != profile_id) return Person(traits_, profile_id, clock_);

@@ -20,6 +20,8 @@ public:
     void Want(int64 profile_id) { wanted_.push_back(profile_id); }
     void Load();
     std::vector<std::pair<int64, Person>>& loaded() { return loaded_; }
+    /// Those loaded whose timers the clock has come to, and the instants of these.
+    std::unordered_map<int64, int64> Overdue() const;
     /// Somebody once more as they were before the batch, brought up to the clock; of whom nothing is known, if they are not among those loaded.
     Person Before(int64 profile_id) const;
 

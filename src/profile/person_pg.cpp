@@ -30,7 +30,9 @@ Person::Person(const Traits& traits, const Datum* values, const bool* nulls, Ite
 void Person::ComeTo(int64 clock) {
     clock_ = std::max({clock_, clock, state_.clock()});
     // As long as the timer is ahead, nothing that the clock alone changes has changed.
-    if (state_.armed() != 0 && state_.armed() <= clock_) Pass();
+    if (state_.armed() == 0 || state_.armed() > clock_) return;
+    overdue_ = state_.armed();
+    Pass();
 }
 
 void Person::Pass() {

@@ -5,6 +5,7 @@
 #include "pipeline/batch_pg.hpp"
 #include "pipeline/definitions_pg.hpp"
 #include "profile/history_pg.hpp"
+#include "segment/fill_pg.hpp"
 
 extern "C" {
 #include "utils/acl.h"
@@ -25,6 +26,13 @@ void CheckName(const std::string& name) {
         throw Error(sqlstate::duplicate_column, "column \"" + name + "\" of cdp.profile already exists").Hint("Drop a trait with cdp.drop_trait.");
 }
 
+/// Segments that read rows of cdp.profile as a whole follow another shape of them.
+void FollowRow() {
+    if (!segment::FillReaders(*pipeline::Current().segments, *pipeline::Current().traits, std::nullopt)) return;
+    pipeline::Current().destinations.RefillAll();
+    pipeline::TouchConfiguration();
+}
+
 /// Adds the trait's row and column, checks all of it, and fills it from history.
 void AddTrait(const std::string& name, const std::string& type, bool count, const std::string& insert, std::initializer_list<pg::Arg> args) {
     const int trait_id = DatumGetInt32(*pg::Query(insert, args).Get(0, 1));
@@ -34,6 +42,7 @@ void AddTrait(const std::string& name, const std::string& type, bool count, cons
     const auto& traits = *pipeline::Current().traits;
     if (const auto& failure = traits.Find(trait_id)->standing.failure) throw *failure;
     profile::FillTrait(traits, trait_id, pg::Now());
+    FollowRow();
 }
 
 }  // namespace
@@ -139,5 +148,6 @@ CDP_FUNCTION(cdp_drop_trait)  // cdp.drop_trait(name text) → void
     pg::Execute("ALTER TABLE cdp.profile DROP COLUMN " + pg::Identifier(name));
     pg::Execute("SELECT cdp.refresh_views()");
     pipeline::TouchConfiguration();
+    FollowRow();
     PG_RETURN_VOID();
 }

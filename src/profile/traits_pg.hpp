@@ -107,6 +107,11 @@ public:
     /// The columns of cdp.profile; those that users added or that were dropped are among them.
     TupleDesc descriptor() const { return descriptor_; }
     int column_count() const { return descriptor_->natts; }
+    /// Whether a column of cdp.profile is one that users added.
+    bool IsForeign(int column) const {
+        const auto& ours = access_->columns;
+        return std::find(ours.begin(), ours.end(), column) == ours.end();
+    }
     /// With the activities, which are counted behind the columns.
     int input_count() const { return input_count_; }
 
@@ -181,6 +186,8 @@ public:
     /// Brings them up to `clock`, unless that is before the instant that they were brought up to already.
     void ComeTo(int64 clock);
 
+    /// The instant that their timer had been set to, if the clock had come to it when they were brought up to it; 0: it had not.
+    int64 overdue() const { return overdue_; }
     /// Whether an instant has passed at which something may have changed by the clock alone.
     bool passed() const { return passed_; }
     void Pass();
@@ -231,7 +238,7 @@ private:
     std::unique_ptr<bool[]> nulls_;
     ProfileState state_;
     ItemPointerData place_{};
-    int64 clock_ = 0, due_ = kNever;
+    int64 clock_ = 0, due_ = kNever, overdue_ = 0;
     bool passed_ = false, must_recompute_ = false;
     std::vector<char> touched_;      // by trait
     std::vector<char> changed_;      // by column, then activity

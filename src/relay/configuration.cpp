@@ -21,7 +21,8 @@ json List(const std::string& text) {
     json list = json::array();
     for (size_t begin = 0; begin <= text.size();) {
         const size_t end = std::min(text.find(',', begin), text.size());
-        if (end > begin) list.push_back(text.substr(begin, end - begin));
+        const size_t first = text.find_first_not_of(' ', begin), last = text.find_last_not_of(' ', end - 1);
+        if (first < end) list.push_back(text.substr(first, last - first + 1));
         begin = end + 1;
     }
     return list;

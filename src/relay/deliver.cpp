@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <csignal>
 #include <map>
+#include <set>
 
 #include "pg/error.hpp"
 #include "relay/status_server.hpp"
@@ -97,6 +98,7 @@ private:
             std::map<std::string, Target> wanted;
             for (Target& target : store_->Targets(end_of_log))
                 if (configuration_.destinations.empty() || Names(target.destination)) wanted.emplace(target.destination, std::move(target));
+            NameMissing(wanted);
             for (auto at = workers_.begin(); at != workers_.end();) {
                 const auto found = wanted.find(at->first);
                 if (found == wanted.end() || !found->second.SameAs(at->second->target())) {
@@ -117,6 +119,16 @@ private:
 
     bool Names(const std::string& destination) const {
         return std::find(configuration_.destinations.begin(), configuration_.destinations.end(), destination) != configuration_.destinations.end();
+    }
+
+    /// Says once of each destination that we were told to deliver and that has no delivery, that it has none (yet).
+    void NameMissing(const std::map<std::string, Target>& there) {
+        for (const std::string& name : configuration_.destinations) {
+            if (there.contains(name))
+                missing_.erase(name);
+            else if (missing_.insert(name).second)
+                Log(Level::kWarning, "there is no delivery of this destination; cdp.set_delivery makes one", {{"destination", name}});
+        }
     }
 
     /// Those of deliveries that were taken from us while we held their slots.
@@ -148,6 +160,7 @@ private:
     std::unique_ptr<Store> store_;
     std::map<std::string, std::unique_ptr<Worker>> workers_;
     std::vector<std::string> gone_;
+    std::set<std::string> missing_;
     Status status_;
     std::optional<StatusServer> server_;
     Monotonic::time_point connect_at_{}, poll_at_{}, report_at_{};

@@ -30,6 +30,13 @@ std::string TextMember(const Json& json, const char* name, const char* otherwise
     return value.get<std::string>();
 }
 
+void CheckHeader(const std::string& name, const std::string& value) {
+    const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; };
+    if (name.empty() || std::any_of(name.begin(), name.end(), [&](char c) { return control(c) || c == ':' || c == ' '; }))
+        Fail("\"" + name + "\" cannot be a header's name");
+    if (std::any_of(value.begin(), value.end(), control)) Fail("the header \"" + name + "\" would have a line break or the like");
+}
+
 RequestPlan ParseRequest(const Json& json, const Json& common_headers, Names names) {
     RequestPlan request;
     request.method = TextMember(json, "method", "POST");
@@ -43,6 +50,7 @@ RequestPlan ParseRequest(const Json& json, const Json& common_headers, Names nam
         for (const auto& header : headers->items()) {
             const std::string& name = header.key();
             if (!header.value().is_string()) Fail("the header \"" + name + "\" is no text");
+            CheckHeader(name, "");
             std::erase_if(request.headers, [&](const auto& before) { return before.first == name; });
             request.headers.emplace_back(name, TextTemplate::Parse(header.value().get<std::string>(),
                                                                    names.And({Name::kSecret, Name::kBody})));
@@ -63,13 +71,6 @@ void ParseRequests(const Json& row, const char* name, Names names, std::vector<R
         if (!request.is_object()) Fail("an element of \"" + std::string(name) + "\" is no object");
         requests.push_back(ParseRequest(request, Member(row, "headers"), names));
     }
-}
-
-void CheckHeader(const std::string& name, const std::string& value) {
-    const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; };
-    if (name.empty() || std::any_of(name.begin(), name.end(), [&](char c) { return control(c) || c == ':' || c == ' '; }))
-        Fail("\"" + name + "\" cannot be a header's name");
-    if (std::any_of(value.begin(), value.end(), control)) Fail("the header \"" + name + "\" would have a line break or the like");
 }
 
 bool SameHeader(std::string_view a, std::string_view b) {

@@ -56,6 +56,10 @@ json Number(std::string_view text) {
         if ((c >= '0' && c <= '9') && (digits > 0 || c != '0')) ++digits;
     }
     if (digits > 15) return String(text);
+    if (text.find('.') != std::string_view::npos && text.find_first_of("eE") == std::string_view::npos) {  // no zeros at the end of the fraction
+        text.remove_suffix(text.size() - 1 - text.find_last_not_of('0'));
+        if (text.ends_with('.')) text.remove_suffix(1);
+    }
     int64_t whole = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), whole);
     if (error == std::errc() && end == text.data() + text.size()) return whole;
@@ -137,14 +141,40 @@ private:
     size_t at_ = 0;
 };
 
-/// JSON with numbers that a double cannot hold, or nested too deeply, is sent as it stands: as a text.
+/// JSON with the numbers in it that a double would change as texts.
+std::string WithLongNumbersQuoted(std::string_view text) {
+    std::string quoted;
+    for (size_t i = 0; i < text.size();) {
+        const size_t begin = i;
+        if (text[i] == '"') {
+            for (++i; i < text.size() && text[i] != '"'; ++i)
+                if (text[i] == '\\') ++i;
+            i = std::min(i + 1, text.size());
+            quoted += text.substr(begin, i - begin);
+        } else if (text[i] == '-' || (text[i] >= '0' && text[i] <= '9')) {
+            while (i < text.size() && (text[i] == '-' || text[i] == '+' || text[i] == '.' || text[i] == 'e' || text[i] == 'E' || (text[i] >= '0' && text[i] <= '9'))) ++i;
+            const std::string_view number = text.substr(begin, i - begin);
+            // As many digits as give the double again are no more than it holds: 0.30000000000000004.
+            const json value = json::parse(number, nullptr, false);
+            if (Number(number).is_number() || (value.is_number_float() && value.dump() == number))
+                quoted += number;
+            else
+                (quoted += '"').append(number) += '"';
+        } else {
+            quoted += text[i++];
+        }
+    }
+    return quoted;
+}
+
+/// Nested too deeply, it is sent as it stands: as a text.
 json Embedded(std::string_view text) {
     int depth = 0;
     const auto shallow = [&](int level, json::parse_event_t, json&) {
         depth = std::max(depth, level);
         return depth < 100;
     };
-    json value = json::parse(text, shallow, false);
+    json value = json::parse(WithLongNumbersQuoted(text), shallow, false);
     return value.is_discarded() || depth >= 100 ? String(text) : value;
 }
 

@@ -200,6 +200,19 @@ std::vector<std::string> FillDependents(const Segments& segments, const profile:
     return names;
 }
 
+bool FillReaders(const Segments& segments, const profile::Traits& traits, std::optional<int> column) {
+    bool any = false;
+    for (const Segment& segment : segments.all()) {
+        if (!segment.condition || segment.standing.Still()) continue;
+        const auto& columns = segment.condition->columns();
+        if (std::none_of(columns.begin(), columns.end(), [&](int read) { return read == 0 || (column && read == *column + 1); })) continue;
+        Fill(segments, segment, traits, false, Cause::kAlter);
+        FillDependents(segments, traits, segment.name, Cause::kAlter);
+        any = true;
+    }
+    return any;
+}
+
 void ForEachDue(const Segments& segments, const Segment* only, const profile::Traits& traits, int64 clock, const Tables& tables,
                 const std::function<void(profile::Due)>& person) {
     std::vector<const Segment*> looked_at;

@@ -45,6 +45,10 @@ Difference Fill(const Segments& segments, const Segment& segment, const profile:
 /// The same for those that refer to `name`, and those that refer to them, in order. The names of all, with `name`.
 std::vector<std::string> FillDependents(const Segments& segments, const profile::Traits& traits, const std::string& name, Cause cause);
 
+/// Computes afresh who is in the segments that read a column of cdp.profile (its place; none: only those that read the row as a
+/// whole), whose values have changed at once, and in those that refer to them. Whether there are any.
+bool FillReaders(const Segments& segments, const profile::Traits& traits, std::optional<int> column);
+
 /// The next instant after `clock` at which the clock alone may change something about each person of whom there is one:
 /// `only` about being in a segment, else about all segments and traits.
 void ForEachDue(const Segments& segments, const Segment* only, const profile::Traits& traits, int64 clock, const Tables& tables,

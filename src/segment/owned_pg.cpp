@@ -8,7 +8,7 @@ extern "C" {
 namespace cdp::segment {
 
 void CheckName(const std::string& name) {
-    if (name.empty() || name.size() >= NAMEDATALEN)
+    if (name.find_first_not_of(' ') == std::string::npos || name.size() >= NAMEDATALEN)
         throw Error(sqlstate::invalid_parameter_value, "invalid name of a segment: \"" + name + "\"")
             .Hint("It is the name of a view: 1 to 63 bytes.");
 }

@@ -17,8 +17,11 @@ struct After {
     Cause cause;
 };
 
-/// Whether the condition of a person after one message can be told: it is no matter of the users' tables, or of an imported list.
-bool IsReplayed(const Segment& segment) { return !segment.live && !segment.Asks(Source::Kind::kList); }
+/// Whether the condition of a person after one message can be told: it is no matter of the users' tables, of an imported list, or
+/// of consent that is another than it was.
+bool IsReplayed(const Segment& segment, const Touched& touched) {
+    return !segment.live && !segment.Asks(Source::Kind::kList) && !(segment.Asks(Source::Kind::kConsent) && touched.consents_changed);
+}
 
 }  // namespace
 
@@ -46,7 +49,7 @@ bool Segments::OnlyByTraits(std::span<const Transition> moves, const Touched& to
         const int place = place_.at(move.segment_id);
         const Segment& segment = segments_[static_cast<size_t>(place)];
         const bool by_being_there = touched.change == Touched::Change::kNew && (of_new_[static_cast<size_t>(place) / 64] >> place % 64 & 1) != 0;
-        return by_being_there || !IsReplayed(segment) || segment.Asks(Source::Kind::kIdentifierType) || segment.Asks(Source::Kind::kConsent);
+        return by_being_there || !IsReplayed(segment, touched) || segment.Asks(Source::Kind::kIdentifierType) || segment.Asks(Source::Kind::kConsent);
     });
 }
 
@@ -80,26 +83,28 @@ void Segments::NameMessagesOf(std::span<Transition> moves, Touched& touched, con
 
     std::vector<pg::Condition::Row> rows;
     for (const After& after : moments) rows.push_back({after.values.data(), after.nulls.get(), after.clock});
-    std::vector<std::vector<char>> holds(ordered.size());
+    std::vector<std::vector<char>> holds(ordered.size());  // by moment; empty: that cannot be told
     for (size_t m = 0; m < ordered.size(); ++m) {
         Transition& move = *ordered[m];
         const Segment& segment = segments_[static_cast<size_t>(place(&move))];
+        bool replayed = IsReplayed(segment, touched);
         for (size_t s = 0; s < segment.sources.size(); ++s) {  // of segments that they moved into or out of meanwhile
             if (segment.sources[s].kind != Source::Kind::kSegment) continue;
-            for (size_t other = 0; other < m; ++other)
-                if (place(ordered[other]) == segment.sources[s].of)
-                    for (size_t k = 0; k < moments.size(); ++k) inputs[m][k * segment.sources.size() + s].value = BoolGetDatum(holds[other][k] != 0);
+            for (size_t other = 0; other < m; ++other) {
+                if (place(ordered[other]) != segment.sources[s].of) continue;
+                replayed = replayed && !holds[other].empty();
+                for (size_t k = 0; replayed && k < moments.size(); ++k) inputs[m][k * segment.sources.size() + s].value = BoolGetDatum(holds[other][k] != 0);
+            }
         }
-        const bool failed = !IsReplayed(segment) || attempts->Run([&] { segment.condition->Evaluate(rows, inputs[m], &holds[m]); });
+        const bool failed = !replayed || attempts->Run([&] { segment.condition->Evaluate(rows, inputs[m], &holds[m]); });
         if (failed || (holds[m].back() != 0) != move.entered) {
-            holds[m].assign(moments.size(), move.entered);
+            holds[m].clear();
             continue;
         }
-        // Who is new, and whom the clock has changed, was not looked at before the first of them. A consent may have come with any.
-        const bool from_the_start = std::exchange(holds[m][0], !move.entered) == move.entered;
+        // Who is new, and whom the clock has changed, was not looked at before the first of them.
+        holds[m][0] = !move.entered;
         size_t k = moments.size() - 1;
         while ((holds[m][k - 1] != 0) == move.entered) --k;
-        if (k == 1 && from_the_start && segment.Asks(Source::Kind::kConsent)) continue;
         move.event_id = moments[k].event_id;
         move.cause = moments[k].cause;
     }

@@ -93,6 +93,8 @@ void Segments::IndexOne(int place) {
     for (const int column : segment.condition->columns()) {
         if (column > 0) {
             Put(of_column_[static_cast<size_t>(column - 1)], place);
+            // What users write into columns of theirs is seen when the person has a message again.
+            if (traits_.IsForeign(column - 1)) Put(of_column_[profile::kEventCount], place);
         } else {  // the row as a whole
             for (int c = 0; c < traits_.column_count(); ++c) Put(of_column_[static_cast<size_t>(c)], place);
         }

@@ -116,6 +116,9 @@ TEST(Row, IsTypedAsToJsonbTypesIt) {
     EXPECT_EQ(TypedValue(1016, "{1,9007199254740993}"), (nlohmann::json{1, "9007199254740993"}));
     EXPECT_EQ(TypedValue(1700, "1.10").dump(), "1.1");
     EXPECT_EQ(TypedValue(1700, "125.50"), 125.5);
+    EXPECT_EQ(TypedValue(1700, "12.00").dump(), "12");
+    EXPECT_EQ(TypedValue(1700, "-0.50").dump(), "-0.5");
+    EXPECT_EQ(TypedValue(1700, "100").dump(), "100");
     EXPECT_EQ(TypedValue(1700, "0.000000000000001"), 1e-15);
     EXPECT_EQ(TypedValue(1700, "12345678901234567890.123"), "12345678901234567890.123") << "no digit is lost";
     EXPECT_EQ(TypedValue(1700, "NaN"), "NaN");
@@ -125,6 +128,12 @@ TEST(Row, IsTypedAsToJsonbTypesIt) {
     EXPECT_EQ(TypedValue(1184, "infinity"), "infinity");
     EXPECT_EQ(TypedValue(1114, "2026-01-31 10:00:00"), "2026-01-31T10:00:00");
     EXPECT_EQ(TypedValue(3802, R"({"a": [1, null]})"), (nlohmann::json{{"a", {1, nullptr}}}));
+    EXPECT_EQ(TypedValue(3802, R"({"id": 123456789012345678901234, "d": [0.30000000000000000004, 0.30000000000000004, -1.5e3]})"),
+              (nlohmann::json{{"id", "123456789012345678901234"}, {"d", {"0.30000000000000000004", 0.30000000000000004, -1500.0}}}))
+        << "what a double would change is a text";
+    EXPECT_EQ(TypedValue(114, R"({"12345678901234567890": "9007199254740993 \" 1", "b": 1e400})"),
+              (nlohmann::json{{"12345678901234567890", "9007199254740993 \" 1"}, {"b", "1e400"}}));
+    EXPECT_EQ(TypedValue(3802, "9007199254740993"), "9007199254740993");
     EXPECT_EQ(TypedValue(1009, R"({vip,"two words",NULL,"NULL","a\"b\\c"})"), (nlohmann::json{"vip", "two words", nullptr, "NULL", "a\"b\\c"}));
     EXPECT_EQ(TypedValue(1016, "{{1,2},{3,4}}"), (nlohmann::json{{1, 2}, {3, 4}}));
     EXPECT_EQ(TypedValue(1016, "[0:1]={1,2}"), (nlohmann::json{1, 2}));
