@@ -211,7 +211,8 @@ segment::Replay::Messages Batch::Changing(size_t place, const profile::Reads& re
     return changing;
 }
 
-/// The person at a place as they were before the batch, then after each of their messages in turn.
+/// The person at a place as they were before the batch, then after each of their messages in turn that changes any of `reads`, or
+/// who they are; and after the first.
 void Batch::Replay(size_t place, const profile::Reads& reads, const segment::Replay::Moment& moment) {
     const auto messages = MessagesOf(place);
     if (messages.size() < 2) return;
@@ -228,6 +229,7 @@ void Batch::Replay(size_t place, const profile::Reads& reads, const segment::Rep
         return found != apart.end() ? found->second : apart.emplace(profile_id, people_->Before(profile_id)).first->second;
     };
     moment(person_of(survivor), 0, segment::Cause::kEvent);
+    bool first = true;
     const auto merges = resolver_->merges();
     for (const size_t i : messages) {
         auto cause = segment::Cause::kEvent;
@@ -239,12 +241,20 @@ void Batch::Replay(size_t place, const profile::Reads& reads, const segment::Rep
         }
         const int64 profile_id = as_of_now(resolver_->OwnProfile(accepted_[i].joined.node));
         profile::Person& person = person_of(profile_id);
-        person.Add(events_->rows()[i], i, *filters_, &reads);
+        bool matters = first || cause == segment::Cause::kMerge;
+        if (profile::Person::Changes(*definitions_.traits, events_->rows()[i], i, *filters_, reads)) {
+            person.Add(events_->rows()[i], i, *filters_, &reads);
+            matters = true;
+        }
         for (const auto& candidate : Kept(accepted_[i])) {
             const int type_id = definitions_.rules.limits()[static_cast<size_t>(candidate.type)].type_id;
-            if (person.state().IdentifierCount(type_id) == 0) person.state().SetIdentifierCount(type_id, 1);
+            if (person.state().IdentifierCount(type_id) != 0) continue;
+            person.state().SetIdentifierCount(type_id, 1);
+            matters = true;
         }
-        if (profile_id == survivor) moment(person, EventId(i), cause);
+        if (profile_id != survivor) continue;
+        if (matters) moment(person, EventId(i), cause);
+        first = false;
     }
 }
 

@@ -79,8 +79,8 @@ struct Replay {
         int64 first_event_id;
     };
     std::function<Messages(size_t p, const profile::Reads& reads)> changing;
-    /// Calls moment(person, event_id, cause) for touched[p] as they were before the batch, then after each of their messages in
-    /// turn, with what is in `reads`.
+    /// Calls moment(person, event_id, cause) for touched[p] as they were before the batch, then after their messages in turn (but
+    /// for those that change nothing), with what is in `reads`.
     using Moment = std::function<void(profile::Person& person, int64 event_id, Cause cause)>;
     std::function<void(size_t p, const profile::Reads& reads, const Moment& moment)> play;
 };
