@@ -817,6 +817,9 @@ COMMENT ON COLUMN cdp.delivery_failure.id IS 'The idempotency key that it was se
 COMMENT ON COLUMN cdp.delivery_failure.type IS 'insert, update or delete.';
 
 SELECT pg_extension_config_dump('cdp.connector', 'WHERE NOT shipped');
+SELECT pg_extension_config_dump('cdp.delivery_target', '');
+SELECT pg_extension_config_dump('cdp.delivery', '');
+SELECT pg_extension_config_dump('cdp.delivery_failure', '');
 
 -- Shipped ones come with the extension, in a dump too: a change would be lost there.
 CREATE FUNCTION cdp.keep_shipped_connectors() RETURNS trigger
@@ -829,9 +832,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION cdp.keep_shipped_connectors() IS 'Internal: the trigger of cdp.connector.';
 CREATE TRIGGER keep_shipped BEFORE UPDATE OR DELETE ON cdp.connector FOR EACH ROW WHEN (OLD.shipped) EXECUTE FUNCTION cdp.keep_shipped_connectors();
-SELECT pg_extension_config_dump('cdp.delivery_target', '');
-SELECT pg_extension_config_dump('cdp.delivery', '');
-SELECT pg_extension_config_dump('cdp.delivery_failure', '');
 -- connectors.sql: the networks that cdp-relay knows. The format of a row, the pages of the networks' documentation that
 -- each follows, and how each was tried: docs/connectors.md.
 

@@ -133,7 +133,7 @@ void Definition::Stage(const segment::Touched& touched, std::span<const segment:
     people->Add({Int64GetDatum(touched.person->profile_id()), BoolGetDatum(meant), BoolGetDatum(same_key)});
 }
 
-const std::vector<pg::Column>& TouchedColumns() {
+static const std::vector<pg::Column>& TouchedColumns() {
     static const std::vector<pg::Column> columns{{"profile_id", INT8OID}, {"meant", BOOLOID}, {"same_key", BOOLOID}};
     return columns;
 }

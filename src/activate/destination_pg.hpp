@@ -84,13 +84,13 @@ public:
     const Destination& Named(std::string_view name) const;
 
     /// Puts the rows right of everybody whom stage(definition, &people) adds to cdp_touched: by Definition::Stage, and who was
-    /// merged away. After profiles, identifiers and memberships are
-    /// written. A value that does not fit throws. A destination that cannot be kept at all (its table is gone, its
+    /// merged away. After profiles, identifiers and memberships are written. A value that does not fit throws. A destination that cannot be kept at all (its table is gone, its
     /// owner may not read a column any more) stops nobody else: it stands still, with a WARNING, and
     /// cdp.destination.problem says why; only who has to leave it does.
     void Apply(const std::function<void(const Definition&, pg::StagedRows*)>& stage);
 
-    /// The same for some people of whom nothing has changed but their consent.
+    /// The same for some people, each once, in all destinations, with what the tables say of them: when it is not known what has
+    /// changed about them.
     void Follow(std::span<const int64> people);
 
     /// The same for everybody, in the destinations that depend on one of these segments. For what changes a

@@ -24,21 +24,30 @@ int64 NextRefresh() {
     return rows.Get(0, 1) ? rows.Int8(0, 1) : PG_INT64_MAX;
 }
 
+/// Looks at people, each as of an instant, and hands them with what that touched to write(people, touched).
+template <class F>
+void LookAt(Definitions& definitions, const std::unordered_map<int64, int64>& instants, F&& write) {
+    profile::People people(*definitions.traits, 0);
+    for (const auto& entry : instants) people.Want(entry.first);
+    people.Load();
+    auto touched = people.TouchedByClock(instants);
+    write(people, touched);
+}
+
 }  // namespace
 
 void PassInstants(Definitions& definitions, std::unordered_map<int64, int64> instants, int64 until) {
     const pg::Probes probes;
     while (!instants.empty()) {
         poll_stop();
-        profile::People people(*definitions.traits, 0);
-        for (const auto& entry : instants) people.Want(entry.first);
-        people.Load();
-        auto touched = people.TouchedByClock(instants);
-        WriteProfiles(definitions, people, touched, false);
-        if (auto* helpers = pg::IndexHelpers::current()) helpers->Finish();  // conditions that users wrote may read anything
-        instants.clear();
-        for (const auto& t : touched)
-            if (const int64 next = t.person->state().armed(); next != 0 && next <= until) instants[t.person->profile_id()] = next;
+        std::unordered_map<int64, int64> next;
+        LookAt(definitions, instants, [&](profile::People& people, std::span<segment::Touched> touched) {
+            WriteProfiles(definitions, people, touched, false);
+            if (auto* helpers = pg::IndexHelpers::current()) helpers->Finish();  // conditions that users wrote may read anything
+            for (const auto& t : touched)
+                if (const int64 armed = t.person->state().armed(); armed != 0 && armed <= until) next[t.person->profile_id()] = armed;
+        });
+        instants = std::move(next);
     }
 }
 
@@ -50,16 +59,11 @@ int64 RunTimers(int64 until, int64 most, std::vector<int64>* followed) {
     Definitions& definitions = Current();
     std::unordered_map<int64, int64> instants;
     for (const auto& timer : due) instants[timer.profile_id] = timer.at;
-    profile::People people(*definitions.traits, 0);
-    for (const auto& timer : due) people.Want(timer.profile_id);
-    people.Load();
-    auto touched = people.TouchedByClock(instants);
-    if (followed != nullptr) {
-        WriteProfiles(definitions, people, touched, false);
+    LookAt(definitions, instants, [&](profile::People& people, std::span<segment::Touched> touched) {
+        followed != nullptr ? WriteProfiles(definitions, people, touched, false) : WritePeople(definitions, people, touched, false);
+    });
+    if (followed != nullptr)
         for (const auto& timer : due) followed->push_back(timer.profile_id);
-    } else {
-        WritePeople(definitions, people, touched, false);
-    }
     NoteProblems(definitions);
     return taken;
 }

@@ -48,7 +48,7 @@ bool Segments::OnlyByTraits(std::span<const Transition> moves, const Touched& to
     return std::none_of(moves.begin(), moves.end(), [&](const Transition& move) {
         const int place = place_.at(move.segment_id);
         const Segment& segment = segments_[static_cast<size_t>(place)];
-        const bool by_being_there = touched.change == Touched::Change::kNew && (of_new_[static_cast<size_t>(place) / 64] >> place % 64 & 1) != 0;
+        const bool by_being_there = touched.change == Touched::Change::kNew && LookedAtWhenNew(place);
         return by_being_there || !IsReplayed(segment, touched) || segment.Asks(Source::Kind::kIdentifierType) || segment.Asks(Source::Kind::kConsent);
     });
 }

@@ -83,6 +83,8 @@ void Segments::IndexNew() {
     attempts.Commit();
 }
 
+bool Segments::LookedAtWhenNew(int place) const { return (of_new_[static_cast<size_t>(place) / kBits] >> place % kBits & 1) != 0; }
+
 void Segments::IndexOne(int place) {
     Segment& segment = segments_[static_cast<size_t>(place)];
     for (const Source& source : segment.sources)

@@ -145,6 +145,7 @@ private:
     void EvaluateOne(int place, std::span<Touched> touched, Block* block);
     void Move(int place, uint32_t p, Touched& touched, Block* block);
     profile::Reads ReadBy(std::span<const Transition> moves) const;
+    bool LookedAtWhenNew(int place) const;
     bool OnlyByTraits(std::span<const Transition> moves, const Touched& touched) const;
     void NameMessagesOf(std::span<Transition> moves, Touched& touched, const std::function<void(const Replay::Moment&)>& play, pg::Attempts* attempts);
 
