@@ -115,6 +115,25 @@ SET cdp.mock_time = '2024-06-20 03:00:00+00';
 SELECT cdp.process();
 SELECT name, size, problem FROM cdp.segment WHERE name = 'complaining';
 
+-- A month before March 28th, 29th, 30th and 31st is February 28th: what has left by the evening counts again from midnight.
+SELECT cdp.create_computed_trait('clicks_month', 'count', 'Clicked', "window" => '1 month');
+SELECT cdp.create_segment('clicked_this_month', $$cdp.did('Clicked', '1 month')$$);
+SET cdp.mock_time = '2025-02-28 20:00+00';
+SELECT cdp.track('Clicked', 'leap', occurred_at => '2025-02-28 12:30+00', message_id => 'clicked');
+SELECT cdp.process();
+SET cdp.mock_time = '2025-03-29 12:59:59+00';
+SELECT cdp.process();
+SELECT clicks_month FROM cdp.profile WHERE profile_id = cdp.resolve('user_id', 'leap');
+SET cdp.mock_time = '2025-03-29 13:00+00';
+SELECT cdp.process();
+SELECT clicks_month FROM cdp.profile WHERE profile_id = cdp.resolve('user_id', 'leap');
+SELECT table_name, differing FROM cdp.rebuild() WHERE differing <> 0;
+SELECT * FROM cdp.explain_segment('clicked_this_month', cdp.resolve('user_id', 'leap'));
+SET cdp.mock_time = '2025-04-30+00';
+SELECT cdp.process();
+SELECT entered, cause, due_at FROM cdp.segment_transition JOIN cdp.segment USING (segment_id)
+    WHERE name = 'clicked_this_month' ORDER BY due_at NULLS FIRST;
+
 -- What makes no sense is refused, where it stands.
 SELECT cdp.create_computed_trait('bad', 'count', "window" => '-1 day');
 SELECT cdp.create_segment('bad', $$cdp.did('')$$);

@@ -159,10 +159,10 @@ Answer Ask(const Trait& trait, const TraitState& state, const ActivityQuestion& 
             return {single ? TimestampTzGetDatum(std::get<int64_t>(*single)) : Datum(0), !single, never};
         }
         default: {
-            const int64 count = window ? window->Count(clock) : std::get<AggregateState>(state).Count();
-            if (!question.yes_or_no) return {Int64GetDatum(count), false, window ? window->NextChange(clock) : never};
+            const int64 count = window ? window->CountBeyond(trait.window->Horizon(clock)) : std::get<AggregateState>(state).Count();
+            if (!question.yes_or_no) return {Int64GetDatum(count), false, window ? window->NextChange(*trait.window, clock) : never};
             return {BoolGetDatum(question.least <= count && count <= question.most), false,
-                    window ? window->WhenCountLeaves(clock, question.least, question.most) : never};
+                    window ? window->WhenCountLeaves(*trait.window, clock, question.least, question.most) : never};
         }
     }
 }

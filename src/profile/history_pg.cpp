@@ -117,9 +117,10 @@ void ForEachCountingEvents(const Traits& traits, int index, int64 profile_id, in
     ForEachPersonsEvents("cdp.identifier", "i.profile_id = " + std::to_string(profile_id) + " AND " + Counting(trait), ColumnsOf(trait),
                          [&](int64, std::span<const EventRow> events) {
         const FilterResults filters(traits, events, index);
+        const int64 horizon = trait.window ? trait.window->Horizon(clock) : 0;
         std::vector<EventRow> those;
         for (size_t i = 0; i < events.size(); ++i)
-            if (filters.Passes(index, i) && (!trait.window || trait.window->Leaves(events[i].stamp().occurred_at) > clock)) those.push_back(events[i]);
+            if (filters.Passes(index, i) && (!trait.window || trait.window->Leaves(events[i].stamp().occurred_at) > horizon)) those.push_back(events[i]);
         if (!those.empty()) counting(those);
     });
 }

@@ -214,11 +214,11 @@ bool Person::Update(const Trait& trait) {
         must_recompute_ = must_recompute_ || (trait.sequence && std::get<SequenceState>(state).MustRecompute());
         return true;
     }
-    if (trait.window) DueBy(std::get<WindowState>(state).NextChange(clock_));
+    if (trait.window) DueBy(std::get<WindowState>(state).NextChange(*trait.window, clock_));
     Datum value = 0;
     bool null = true;
     if (trait.window)
-        Render(trait, std::get<WindowState>(state).At(clock_), &value, &null);
+        Render(trait, std::get<WindowState>(state).Beyond(trait.window->Horizon(clock_)), &value, &null);
     else
         Render(trait, std::get<AggregateState>(state), &value, &null);
     const auto* attribute = TupleDescAttr(traits_.descriptor(), trait.column);

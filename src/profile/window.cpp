@@ -63,6 +63,9 @@ unsigned LengthOf(std::chrono::year_month month) {
     return static_cast<unsigned>((month / std::chrono::last).day());
 }
 
+/// The next midnight.
+int64_t Midnight(int64_t time) { return (Floor(time, kDay) + 1) * kDay; }
+
 bool Infinite(int64_t time) { return time == INT64_MIN || time == INT64_MAX; }
 
 }  // namespace
@@ -90,19 +93,43 @@ int64_t Window::Leaves(int64_t occurred_at) const {
     return span_.months == 0 ? Ceiling(Plus(occurred_at, Fixed(span_)), step_) : CalendarLeaves(occurred_at);
 }
 
-/// The first step that is, less the months, not before the event: the same day of the month, if there is one; if not, or if
-/// that day is over, the next month's first, since days behind the length of the event's month stand for its last one.
+// A window's edge is a day of the month as many months before the clock's, the month's last one if there is no such day; then
+// the days and microseconds are taken off, which are added to events instead.
+
 int64_t Window::CalendarLeaves(int64_t occurred_at) const {
-    const int64_t from = Plus(occurred_at, Fixed(span_));
-    const auto civil = CivilOf(from);
+    const auto civil = CivilOf(Ceiling(Plus(occurred_at, Fixed(span_)), step_));
     const auto month = civil ? MonthsLater(civil->date, span_.months) : std::nullopt;
     if (!month) return kNever;
     const auto day = static_cast<unsigned>(civil->date.day());
-    const int64_t next_month = TimeOf(*month / std::chrono::last) + kDay;
-    if (day > LengthOf(*month)) return next_month;
-    const int64_t of_day = Ceiling(civil->of_day, step_);
-    if (of_day == kDay && day == LengthOf(civil->date.year() / civil->date.month())) return next_month;
-    return TimeOf(*month / std::chrono::day(day)) + of_day;
+    const unsigned length = LengthOf(*month);
+    if (day > length) return TimeOf(*month / std::chrono::last) + kDay;
+    const bool comes_back = civil->of_day != 0 && day == LengthOf(civil->date.year() / civil->date.month());
+    return TimeOf(*month / std::chrono::day(comes_back ? length : day)) + civil->of_day;
+}
+
+int64_t Window::CalendarHorizon(int64_t clock) const {
+    const auto civil = CivilOf(clock);
+    const auto month = civil ? MonthsLater(civil->date, -span_.months) : std::nullopt;
+    if (!month) return clock;
+    const unsigned length = LengthOf(*month);
+    if (static_cast<unsigned>(civil->date.day()) < length) return clock;
+    const auto this_month = civil->date.year() / civil->date.month();
+    const int64_t of_day = civil->of_day - civil->of_day % step_;
+    return TimeOf(this_month / std::chrono::day(of_day == 0 ? length : LengthOf(this_month))) + of_day;
+}
+
+/// On the days that stand for the last one of the month that the window begins in, the last of which is that of `leaves`.
+int64_t Window::CalendarStops(int64_t leaves, int64_t clock) const {
+    const auto civil = CivilOf(leaves);
+    const auto month = civil ? MonthsLater(civil->date, -span_.months) : std::nullopt;
+    if (!month || civil->of_day == 0) return leaves;
+    const unsigned length = LengthOf(*month);
+    const auto last = static_cast<unsigned>(civil->date.day());
+    for (unsigned day = length; day < last; ++day) {
+        const int64_t stops = leaves - (last - day) * kDay;
+        if (stops > clock) return stops;
+    }
+    return leaves;
 }
 
 bool WindowState::Exactly::operator()(const Value& a, const Value& b) const {
@@ -233,54 +260,58 @@ void WindowState::Expire(int64_t clock) {
     }
 }
 
-AggregateState WindowState::At(int64_t clock) const {
+AggregateState WindowState::Beyond(int64_t horizon) const {
     AggregateState state(aggregate_);
     for (size_t i = 0; i < tallies_.size(); ++i) {
-        if (tallies_[i].leaves <= clock) continue;
+        if (tallies_[i].leaves <= horizon) continue;
         state.count_ += tallies_[i].count;
         if (!sums_.empty()) state.sum_ += sums_[i];
     }
     for (const Single& single : singles_) {
-        if (single.leaves <= clock) continue;
+        if (single.leaves <= horizon) continue;
         state.Add(single.stamp, single.value);
         break;
     }
     for (const auto& [value, tallies] : values_) {
         int64_t count = 0;
-        for (const auto& tally : tallies) count += tally.leaves > clock ? tally.count : 0;
+        for (const auto& tally : tallies) count += tally.leaves > horizon ? tally.count : 0;
         if (count > 0) state.AddTimes(value, aggregate_ == Aggregate::kMostFrequent ? count : 0);
     }
     return state;
 }
 
-int64_t WindowState::Count(int64_t clock) const {
-    if (aggregate_ == Aggregate::kDistinctCount) return static_cast<int64_t>(LeavesOfValues(clock).size());
-    int64_t count = 0;
-    for (auto tally = tallies_.rbegin(); tally != tallies_.rend() && tally->leaves > clock; ++tally) count += tally->count;
-    return count;
+int64_t WindowState::CountBeyond(int64_t horizon) const {
+    const auto sum = [horizon](const std::vector<Tally>& tallies) {
+        int64_t count = 0;
+        for (auto tally = tallies.rbegin(); tally != tallies.rend() && tally->leaves > horizon; ++tally) count += tally->count;
+        return count;
+    };
+    return aggregate_ == Aggregate::kDistinctCount ? sum(TallyOfValues()) : sum(tallies_);
 }
 
-/// When each value leaves that counts at `clock`, ascending. Equal ones, which are neighbours, are one value.
-std::vector<int64_t> WindowState::LeavesOfValues(int64_t clock) const {
-    std::vector<int64_t> leaves;
+/// When each value leaves, ascending. Equal ones, which are neighbours, are one value.
+std::vector<WindowState::Tally> WindowState::TallyOfValues() const {
+    std::vector<Tally> result;
     const Value* before = nullptr;
     for (const auto& [value, tallies] : values_) {
         if (before != nullptr && !ByBytes()(*before, value))
-            leaves.back() = std::max(leaves.back(), tallies.back().leaves);
+            result.back().leaves = std::max(result.back().leaves, tallies.back().leaves);
         else
-            leaves.push_back(tallies.back().leaves);
+            result.push_back({tallies.back().leaves, 1});
         before = &value;
     }
-    std::erase_if(leaves, [clock](int64_t instant) { return instant <= clock; });
-    std::sort(leaves.begin(), leaves.end());
-    return leaves;
+    std::sort(result.begin(), result.end(), [](const Tally& a, const Tally& b) { return a.leaves < b.leaves; });
+    return result;
 }
 
-int64_t WindowState::NextChange(int64_t clock) const {
+int64_t WindowState::NextChange(const Window& window, int64_t clock) const {
+    const int64_t horizon = window.Horizon(clock);
     int64_t next = kNever;
     const auto look = [&](const auto& entries) {
-        const auto first = std::find_if(entries.begin(), entries.end(), [clock](const auto& entry) { return entry.leaves > clock; });
-        if (first != entries.end()) next = std::min(next, first->leaves);
+        const auto kept = std::find_if(entries.begin(), entries.end(), [clock](const auto& entry) { return entry.leaves > clock; });
+        const auto counts = std::find_if(kept, entries.end(), [horizon](const auto& entry) { return entry.leaves > horizon; });
+        if (kept != counts) next = std::min(next, Midnight(clock));
+        if (counts != entries.end()) next = std::min(next, window.StopsCounting(counts->leaves, clock));
     };
     look(tallies_);
     look(singles_);
@@ -288,25 +319,30 @@ int64_t WindowState::NextChange(int64_t clock) const {
     return next;
 }
 
-int64_t WindowState::WhenCountLeaves(int64_t clock, int64_t least, int64_t most) const {
+int64_t WindowState::WhenCountLeaves(const Window& window, int64_t clock, int64_t least, int64_t most) const {
     const auto holds = [&](int64_t count) { return least <= count && count <= most; };
-    int64_t count = Count(clock);
-    const bool now = holds(count);
-    if (aggregate_ == Aggregate::kDistinctCount) {
-        const auto leaves = LeavesOfValues(clock);
-        for (size_t i = 0; i < leaves.size(); ++i) {
-            --count;
-            const bool others_too = i + 1 < leaves.size() && leaves[i + 1] == leaves[i];
-            if (!others_too && holds(count) != now) return leaves[i];
+    const auto of_values = aggregate_ == Aggregate::kDistinctCount ? TallyOfValues() : std::vector<Tally>();
+    const auto& tallies = aggregate_ == Aggregate::kDistinctCount ? of_values : tallies_;
+    std::optional<bool> now;
+    // From one midnight at which something counts again to the next.
+    for (int64_t from = clock;;) {
+        const int64_t horizon = window.Horizon(from);
+        int64_t count = CountBeyond(horizon), back = kNever;
+        if (now && holds(count) != *now) return from;
+        now = holds(count);
+        for (auto tally = tallies.begin(); tally != tallies.end(); ++tally) {
+            if (tally->leaves <= from) continue;
+            const int64_t stops = tally->leaves <= horizon ? from : window.StopsCounting(tally->leaves, from);
+            if (stops >= back) break;
+            if (stops < tally->leaves) back = std::min(back, Midnight(stops));
+            if (stops == from) continue;  // did not count to begin with
+            count -= tally->count;
+            const bool others_too = tally + 1 != tallies.end() && (tally + 1)->leaves == tally->leaves;
+            if (!others_too && holds(count) != *now) return stops;
         }
-        return kNever;
+        if (back == kNever) return kNever;
+        from = back;
     }
-    for (const Tally& tally : tallies_) {
-        if (tally.leaves <= clock) continue;
-        count -= tally.count;
-        if (holds(count) != now) return tally.leaves;
-    }
-    return kNever;
 }
 
 namespace {

@@ -46,20 +46,88 @@ TEST(Window, IsLongerThanNothing) {
     EXPECT_FALSE(Window({1, -1, 0}).Positive());
 }
 
-// The first step S with S - window >= occurred_at, found by trying them all.
-RC_GTEST_PROP(WindowLaw, EventsLeaveAtTheFirstStepAtWhichTheyDoNotCount, ()) {
-    const Span span{*rc::gen::inRange(0, 15), *rc::gen::inRange(0, 4), *rc::gen::inRange<int64_t>(0, 30) * kHour + *rc::gen::inRange<int64_t>(0, 3) * kSecond};
+/// Any window, of months more often than not.
+Span AnySpan() {
+    return {*rc::gen::inRange(0, 15), *rc::gen::inRange(0, 4), *rc::gen::inRange<int64_t>(0, 30) * kHour + *rc::gen::inRange<int64_t>(0, 3) * kSecond};
+}
+
+int64_t Truncated(int64_t clock, const Span& span) {
+    const int64_t step = span.months == 0 && span.days * kDay + span.microseconds <= kDay ? kMinute : kHour;
+    return clock - (clock % step + step) % step;
+}
+
+/// Whether an event counts, by the definition.
+bool Counts(int64_t event, const Span& span, int64_t clock) { return event > Earlier(Truncated(clock, span), span); }
+
+RC_GTEST_PROP(WindowLaw, WhatLeavesAfterTheHorizonCounts, ()) {
+    const Span span = AnySpan();
     const Window window(span);
     RC_PRE(window.Positive());
-    const int64_t step = span.months == 0 && span.days * kDay + span.microseconds <= kDay ? kMinute : kHour;
     // Around the ends of months.
-    const int64_t event = At(*rc::gen::inRange(1995, 2005), static_cast<unsigned>(*rc::gen::inRange(1, 13)), 1) +
+    const int64_t clock = At(*rc::gen::inRange(1995, 2005), static_cast<unsigned>(*rc::gen::inRange(1, 13)), 1) +
                           *rc::gen::inRange<int64_t>(-96, 48) * kHour + *rc::gen::element<int64_t>(0, 1, kHour - 1, kMinute);
+    const int64_t event = Earlier(Truncated(clock, span), span) + *rc::gen::inRange<int64_t>(-96, 96) * kHour + *rc::gen::element<int64_t>(0, 1, -1, kMinute);
     const int64_t leaves = window.Leaves(event);
-    RC_ASSERT(leaves % step == 0);
-    RC_ASSERT(Earlier(leaves, span) >= event);
-    for (int64_t before = leaves - step; before > leaves - 5 * kDay && before > leaves - 3000 * step; before -= step)
-        RC_ASSERT(Earlier(before, span) < event);
+    RC_ASSERT((leaves > window.Horizon(clock)) == Counts(event, span, clock));
+    // For good, and no earlier than that.
+    RC_ASSERT(leaves == Truncated(leaves, span));
+    RC_ASSERT(Counts(event, span, leaves - 1));
+    for (int64_t later = leaves; later < leaves + 5 * kDay; later += kHour / 2) RC_ASSERT(!Counts(event, span, later));
+    if (!Counts(event, span, clock)) return;
+    const int64_t stops = window.StopsCounting(leaves, clock);
+    RC_ASSERT(stops > clock && !Counts(event, span, stops) && Counts(event, span, stops - 1));
+    for (int64_t before = stops - 1; before > clock; before -= kHour / 2) RC_ASSERT(Counts(event, span, before));
+}
+
+TEST(Window, OfAMonthGoesBackWhereTheMonthBeforeIsShorter) {
+    const Window month({1, 0, 0});
+    const int64_t leaves = month.Leaves(At(2023, 2, 28, 12 * kHour + 1));
+    EXPECT_EQ(leaves, At(2023, 3, 31, 13 * kHour));
+    const auto counts = [&](unsigned day, int64_t hour) { return leaves > month.Horizon(At(2023, 3, day, hour * kHour)); };
+    for (const unsigned day : {28U, 29U, 30U, 31U}) {
+        EXPECT_TRUE(counts(day, 0));
+        EXPECT_TRUE(counts(day, 12));
+        EXPECT_FALSE(counts(day, 13));
+        EXPECT_FALSE(counts(day, 23));
+    }
+    EXPECT_EQ(month.StopsCounting(leaves, At(2023, 3, 1)), At(2023, 3, 28, 13 * kHour));
+    EXPECT_EQ(month.StopsCounting(leaves, At(2023, 3, 31)), leaves);
+}
+
+// A state of a window of months, by the hour and through the end of a month, is what the events that count then give.
+RC_GTEST_PROP(WindowLaw, AStateFollowsTheEdgeBackAndForth, ()) {
+    const Span span{*rc::gen::inRange(1, 4), 0, *rc::gen::element<int64_t>(0, kHour, kHour / 2)};
+    const Window window(span);
+    const auto aggregate = *rc::gen::element(Aggregate::kCount, Aggregate::kDistinctCount, Aggregate::kMin, Aggregate::kLast);
+    const int64_t end = At(*rc::gen::inRange(1995, 2005), static_cast<unsigned>(*rc::gen::inRange(1, 13)), 1);
+    const auto events = *rc::gen::container<std::vector<int64_t>>(rc::gen::map(rc::gen::inRange<int64_t>(-96 * 2, 24 * 2), [&](int64_t halves) {
+        return Earlier(end, span) + halves * (kHour / 2);
+    }));
+    const auto value_of = [](int64_t event) { return Value(Decimal(event / kHour % 5, 0)); };
+    WindowState state(aggregate);
+    for (size_t i = 0; i < events.size(); ++i) state.Add(window.Leaves(events[i]), {events[i], static_cast<int64_t>(i)}, value_of(events[i]));
+    const auto plain = [&](int64_t clock) {
+        AggregateState counting(aggregate);
+        for (size_t i = 0; i < events.size(); ++i)
+            if (Counts(events[i], span, clock)) counting.Add({events[i], static_cast<int64_t>(i)}, value_of(events[i]));
+        return counting;
+    };
+    const auto same = [](const AggregateState& a, const AggregateState& b) { return a.Count() == b.Count() && a.Single() == b.Single(); };
+    const int64_t from = end - 5 * kDay, until = end + 4 * kDay;
+    const int64_t least = *rc::gen::inRange(0, 3), most = least + *rc::gen::inRange(0, 3);
+    const auto holds = [&](int64_t count) { return least <= count && count <= most; };
+    for (int64_t clock = from; clock < until; clock += kHour) {
+        state.Expire(clock - *rc::gen::element<int64_t>(0, kDay));
+        RC_ASSERT(same(state.Beyond(window.Horizon(clock)), plain(clock)));
+        // Nothing changes before the next change.
+        const int64_t next = std::min(state.NextChange(window, clock), until);
+        for (int64_t at = clock; at < next; at += kHour) RC_ASSERT(same(plain(at), plain(clock)));
+        if (aggregate != Aggregate::kCount && aggregate != Aggregate::kDistinctCount) continue;
+        int64_t flips = until;
+        for (int64_t at = until - kHour; at > clock; at -= kHour)
+            if (holds(plain(at).Count()) != holds(plain(clock).Count())) flips = at;
+        RC_ASSERT(std::min(state.WhenCountLeaves(window, clock, least, most), until) == flips);
+    }
 }
 
 RC_GTEST_PROP(WindowLaw, LaterEventsLeaveNoEarlier, ()) {
@@ -67,6 +135,9 @@ RC_GTEST_PROP(WindowLaw, LaterEventsLeaveNoEarlier, ()) {
     const int64_t event = At(2001, static_cast<unsigned>(*rc::gen::inRange(1, 13)), 1) + *rc::gen::inRange<int64_t>(-96, 48) * kHour;
     RC_ASSERT(window.Leaves(event) <= window.Leaves(event + *rc::gen::inRange<int64_t>(0, 5) * kHour));
 }
+
+/// Its horizon is the clock, whatever its length.
+const Window kAnyDay({0, 1, 0});
 
 struct Event {
     int64_t leaves;
@@ -129,23 +200,23 @@ RC_GTEST_PROP(WindowStateLaw, IsTheAggregateOfWhatCounts, ()) {
     RC_ASSERT(Bytes(WindowState::Read(aggregate, Bytes(state))) == Bytes(state));
     for (int64_t clock = -kMinute; clock <= 6 * kMinute; clock += kMinute / 2) {
         const AggregateState plain = Plain(aggregate, events, clock);
-        RC_ASSERT(SameAnswer(aggregate, state.At(clock), plain));
+        RC_ASSERT(SameAnswer(aggregate, state.Beyond(clock), plain));
         const bool counts = aggregate == Aggregate::kCount || aggregate == Aggregate::kDistinctCount;
-        if (counts) RC_ASSERT(state.Count(clock) == plain.Count());
+        if (counts) RC_ASSERT(state.CountBeyond(clock) == plain.Count());
         WindowState expired = state;
         expired.Expire(clock);
-        RC_ASSERT(SameAnswer(aggregate, expired.At(clock), plain));
-        RC_ASSERT(expired.NextChange(clock) == state.NextChange(clock));
+        RC_ASSERT(SameAnswer(aggregate, expired.Beyond(clock), plain));
+        RC_ASSERT(expired.NextChange(kAnyDay, clock) == state.NextChange(kAnyDay, clock));
         // Nothing changes before the next change.
-        const int64_t next = state.NextChange(clock);
-        if (next != INT64_MAX) RC_ASSERT(SameAnswer(aggregate, state.At(next - 1), plain));
+        const int64_t next = state.NextChange(kAnyDay, clock);
+        if (next != INT64_MAX) RC_ASSERT(SameAnswer(aggregate, state.Beyond(next - 1), plain));
         if (!counts) continue;
         const int64_t least = *rc::gen::inRange(0, 3), most = least + *rc::gen::inRange(0, 3);
-        const auto holds = [&](int64_t at) { return state.Count(at) >= least && state.Count(at) <= most; };
+        const auto holds = [&](int64_t at) { return state.CountBeyond(at) >= least && state.CountBeyond(at) <= most; };
         int64_t expected = INT64_MAX;
         for (int64_t at = clock + kMinute / 2; at <= 7 * kMinute && expected == INT64_MAX; at += kMinute / 2)
             if (holds(at) != holds(clock)) expected = at;
-        RC_ASSERT(state.WhenCountLeaves(clock, least, most) == expected);
+        RC_ASSERT(state.WhenCountLeaves(kAnyDay, clock, least, most) == expected);
     }
 }
 
@@ -175,9 +246,9 @@ TEST(WindowState, CountsEqualNumbersOnceWhateverTheirScale) {
     WindowState state(Aggregate::kDistinctCount);
     state.Add(kHour, {0, 1}, Decimal(1, 0));
     state.Add(2 * kHour, {1, 2}, Decimal(100, 2));
-    EXPECT_EQ(state.Count(0), 1);
-    EXPECT_EQ(state.Count(kHour), 1);
-    EXPECT_EQ(state.WhenCountLeaves(0, 1, 1), 2 * kHour);
+    EXPECT_EQ(state.CountBeyond(0), 1);
+    EXPECT_EQ(state.CountBeyond(kHour), 1);
+    EXPECT_EQ(state.WhenCountLeaves(kAnyDay, 0, 1, 1), 2 * kHour);
 }
 
 TEST(WindowState, StaysAsLargeAsItsWindow) {
@@ -192,7 +263,7 @@ TEST(WindowState, StaysAsLargeAsItsWindow) {
     }
     count.Expire(180 * kDay);
     sum.Expire(180 * kDay);
-    EXPECT_EQ(count.Count(180 * kDay), 1'000'000 / 6);
+    EXPECT_EQ(count.CountBeyond(180 * kDay), 1'000'000 / 6);
     EXPECT_LT(Bytes(count).size(), 30U * 24 * 4);
     EXPECT_LT(Bytes(sum).size(), 30U * 24 * 10);
 }
