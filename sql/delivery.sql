@@ -19,7 +19,7 @@ SELECT cdp.set_delivery('crm', 'webhook', 'http://localhost/', options => '7');
 SELECT * FROM cdp.delivery_report;
 SELECT cdp.set_delivery('crm', 'webhook', 'http://localhost/', 'SECRET');
 SELECT * FROM cdp.delivery_report;
-SELECT destination, connector, endpoint, secret_env, options, started, last_error FROM cdp.delivery_target;
+SELECT destination, connector, endpoint, secret_env, options, started_lsn, last_error FROM cdp.delivery_target;
 
 -- As the relay does it
 SELECT generation FROM cdp.delivery_target \gset
@@ -68,7 +68,7 @@ SELECT cdp.resync_destination('crm');
 ROLLBACK;
 
 -- Noted instead of the log: the last of each key
-SELECT cdp.record_wanted('crm', :generation, '[{"key": "x", "lsn": "F/1"}, {"key": "x", "lsn": "F/3"}, {"key": "x", "lsn": "F/2"}]');
+SELECT cdp.record_wanted('crm', :generation, '[{"key": "x", "lsn": "F/3"}]');
 SELECT cdp.record_wanted('crm', :generation, '[{"key": "x", "lsn": "E/1"}]');
 SELECT key, status, wanted_lsn FROM cdp.delivery WHERE key = 'x';
 SELECT key, lsn, held, taken, fields FROM cdp.take_wanted('crm', :generation, 'w', 10, '{}');
@@ -76,8 +76,19 @@ SELECT key, lsn, held, taken, fields FROM cdp.take_wanted('crm', :generation, 'w
 SELECT cdp.record_wanted('crm', :generation, '[{"key": "x", "lsn": "F/4"}, {"key": "y", "lsn": "F/4"}, {"key": "u4", "lsn": "F/4"}]', only_waiting => true);
 SELECT key, status, wanted_lsn FROM cdp.delivery WHERE wanted_lsn >= 'F/3' ORDER BY key;
 
+-- Who is there under another key than before waits until the ones before are gone, all of them.
+SELECT cdp.record_wanted('crm', :generation, '[{"key": "x", "lsn": "F/6", "after": ["w"]}, {"key": "w", "lsn": "F/5"}]');
+SELECT cdp.record_wanted('crm', :generation, '[{"key": "u4", "lsn": "F/7", "after": ["x", "u4", "long gone"]}]');
+SELECT key, after FROM cdp.delivery WHERE after IS NOT NULL ORDER BY key;
+SELECT key, taken FROM cdp.take_wanted('crm', :generation, 'u3', 10, '{}');
+SELECT pg_temp.answer('x', 'removed', 'F/8', NULL, 200);
+SELECT key, taken FROM cdp.take_wanted('crm', :generation, 'u3', 10, '{}');
+SELECT pg_temp.answer('w', 'removed', 'F/8', NULL, 200);
+SELECT key, taken FROM cdp.take_wanted('crm', :generation, 'u3', 10, '{}');
+SELECT key, taken FROM cdp.take_wanted('crm', :generation, 'u3', 10, '{"w": null}');
+
 -- Whoever was delivered, whose removal was refused, and who is wanted again and refused: the last answer counts everywhere.
-DELETE FROM cdp.delivery WHERE key IN ('x', 'y');
+DELETE FROM cdp.delivery WHERE key IN ('w', 'x', 'y');
 SELECT count(*) FROM cdp.delivery_rows('crm'), pg_temp.answer(key, 'delivered', 'F/5', hash, 200);
 CREATE FUNCTION pg_temp.said_of_u1() RETURNS TABLE (delivered bigint, pending bigint, refused bigint, failures text, reason text, detail text, dated boolean) LANGUAGE sql AS $$
     SELECT r.delivered, r.pending, r.refused, (SELECT string_agg(concat_ws(' ', key, http_status, f.reason), ', ') FROM cdp.delivery_failure f), w.reason, w.detail, w.since IS NOT NULL

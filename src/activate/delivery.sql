@@ -52,7 +52,7 @@ CREATE TABLE cdp.delivery_target (
     options       jsonb NOT NULL DEFAULT '{}',
     created_at    timestamptz NOT NULL DEFAULT now(),
     generation    bigint NOT NULL DEFAULT hashtextextended(gen_random_uuid()::text, 0),
-    started       boolean NOT NULL DEFAULT false,
+    started_lsn   pg_lsn,
     last_error    text,
     last_error_at timestamptz
 );
@@ -61,8 +61,8 @@ COMMENT ON TABLE cdp.delivery_target IS
 COMMENT ON COLUMN cdp.delivery_target.secret_env IS 'The environment variable of the relay that holds the secret; never the secret.';
 COMMENT ON COLUMN cdp.delivery_target.generation IS
     'Another number after every change: a relay that has not seen it yet writes nothing more.';
-COMMENT ON COLUMN cdp.delivery_target.started IS
-    'Whether the relay''s replication slot is there and everything from before it is in cdp.delivery as wanted.';
+COMMENT ON COLUMN cdp.delivery_target.started_lsn IS
+    'Where the log stood when, the relay''s replication slot being there, everything from before was in cdp.delivery as wanted; NULL: not yet.';
 COMMENT ON COLUMN cdp.delivery_target.last_error IS 'Why nothing could be delivered when that was last tried; NULL: it is well.';
 
 CREATE TABLE cdp.delivery (
@@ -79,6 +79,7 @@ CREATE TABLE cdp.delivery (
     answered_lsn pg_lsn,
     http_status  int,
     reason       text,
+    after        text[] COLLATE "C",
     PRIMARY KEY (destination, key)
 ) WITH (fillfactor = 80);
 -- What is to be sent, and what is of no use any more once the slot has passed it.
@@ -94,6 +95,8 @@ COMMENT ON COLUMN cdp.delivery.wanted IS
 COMMENT ON COLUMN cdp.delivery.held IS 'Which row the destination holds: the hash that cdp.delivery_rows gives it. NULL: none.';
 COMMENT ON COLUMN cdp.delivery.refused IS 'Which row it refused, likewise; NULL: a removal.';
 COMMENT ON COLUMN cdp.delivery.answered_lsn IS 'Which change the last answer is to.';
+COMMENT ON COLUMN cdp.delivery.after IS
+    'Keys that this person''s row had before: while it waits, it is not sent before those of them that are gone have been removed.';
 
 CREATE TABLE cdp.delivery_failure (
     destination text COLLATE "C" NOT NULL,

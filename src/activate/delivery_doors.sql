@@ -256,7 +256,7 @@ BEGIN
             detail := concat_ws(' ', v.http_status, v.reason);
             since := v.answered_at;
         ELSE
-            detail := coalesce(t.last_error, CASE WHEN t.started THEN 'on its way' ELSE 'cdp-relay has not begun to deliver this destination' END);
+            detail := coalesce(t.last_error, CASE WHEN t.started_lsn IS NOT NULL THEN 'on its way' ELSE 'cdp-relay has not begun to deliver this destination' END);
             since := CASE v.status WHEN 'pending' THEN v.wanted_at END;  -- what is read from the log is known once it is answered
     END CASE;
     RETURN NEXT;
@@ -335,7 +335,7 @@ BEGIN
         wanted_lsn = CASE d.status WHEN 'pending' THEN pg_current_wal_insert_lsn() - 1::numeric ELSE '0/0' END
     WHERE d.destination = start_delivery.destination;
     differing := cdp.resync_destination(destination);
-    UPDATE cdp.delivery_target t SET started = true WHERE t.destination = start_delivery.destination;
+    UPDATE cdp.delivery_target t SET started_lsn = pg_current_wal_insert_lsn() WHERE t.destination = start_delivery.destination;
     RETURN differing;
 END $$;
 COMMENT ON FUNCTION cdp.start_delivery(text, bigint) IS
@@ -402,21 +402,29 @@ BEGIN
     PERFORM cdp.expect_generation(destination, generation);
     IF only_waiting THEN
         UPDATE cdp.delivery d SET wanted_lsn = w.lsn, wanted = w.hash
-        FROM (SELECT DISTINCT ON (x.key COLLATE "C") x.* FROM jsonb_to_recordset(wanted) AS x (key text, lsn pg_lsn, hash uuid)
-              ORDER BY x.key COLLATE "C", x.lsn DESC) w
+        FROM jsonb_to_recordset(record_wanted.wanted) AS w (key text, lsn pg_lsn, hash uuid)
         WHERE d.destination = record_wanted.destination AND d.key = w.key AND d.status = 'pending' AND d.wanted_lsn < w.lsn;
         RETURN;
     END IF;
     INSERT INTO cdp.delivery AS d (destination, key, status, wanted_lsn, wanted)
-    SELECT DISTINCT ON (w.key COLLATE "C") record_wanted.destination, w.key, 'pending', w.lsn, w.hash
-    FROM jsonb_to_recordset(wanted) AS w (key text, lsn pg_lsn, hash uuid)
-    ORDER BY w.key COLLATE "C", w.lsn DESC
+    SELECT record_wanted.destination, w.key, 'pending', w.lsn, w.hash
+    FROM jsonb_to_recordset(record_wanted.wanted) AS w (key text, lsn pg_lsn, hash uuid)
+    ORDER BY w.key COLLATE "C"
     ON CONFLICT ON CONSTRAINT delivery_pkey DO UPDATE
-        SET status = 'pending', wanted_lsn = EXCLUDED.wanted_lsn, wanted = EXCLUDED.wanted, wanted_at = EXCLUDED.wanted_at
+        SET status = 'pending', wanted_lsn = EXCLUDED.wanted_lsn, wanted = EXCLUDED.wanted, wanted_at = EXCLUDED.wanted_at,
+            after = CASE d.status WHEN 'pending' THEN d.after END
         WHERE d.wanted_lsn < EXCLUDED.wanted_lsn;
+    -- What a key follows, and what that follows, as far as it is not settled.
+    UPDATE cdp.delivery d SET after = (
+        SELECT array_agg(DISTINCT f.key) FROM cdp.delivery f
+        WHERE f.destination = record_wanted.destination AND f.status = 'pending' AND f.key <> d.key
+          AND f.key = ANY (ARRAY(SELECT unnest(d.after || w.after) UNION
+                                 SELECT unnest(x.after) FROM cdp.delivery x WHERE x.destination = record_wanted.destination AND x.key = ANY (w.after))))
+    FROM jsonb_to_recordset(record_wanted.wanted) AS w (key text, after text[])
+    WHERE w.after IS NOT NULL AND d.destination = record_wanted.destination AND d.key = w.key AND d.status = 'pending';
 END $$;
 COMMENT ON FUNCTION cdp.record_wanted(text, bigint, jsonb, boolean) IS
-    'Internal, for cdp-relay: changes that will be sent from the destination''s table, so that the write-ahead log need not be kept for them; only_waiting: of keys that wait here already.';
+    'Internal, for cdp-relay: changes that will be sent from the destination''s table, each key once, so that the write-ahead log need not be kept for them; only_waiting: of keys that wait here already.';
 
 -- A row is sent as it is when it is taken. If it is not what was wanted then, it is another change: at a position that has
 -- all of the row's changes before it and those to come behind it, since nobody can be writing to a row that we have locked.
@@ -440,6 +448,7 @@ DECLARE
     columns text;
     texts text;
     keys text[];
+    followed text[];
     present jsonb;
     found_fields jsonb;
     found_hashes jsonb;
@@ -447,7 +456,9 @@ DECLARE
 BEGIN
     PERFORM cdp.expect_generation(destination, generation);
     keys := ARRAY(SELECT v.key FROM cdp.delivery v WHERE v.destination = take_wanted.destination AND v.status = 'pending'
-                  AND v.key > after COLLATE "C" ORDER BY v.key LIMIT most);
+                  AND v.key > take_wanted.after COLLATE "C" ORDER BY v.key LIMIT most);
+    followed := ARRAY(SELECT DISTINCT a FROM unnest(keys) k (key) JOIN cdp.delivery v ON v.destination = take_wanted.destination AND v.key = k.key
+                      CROSS JOIN LATERAL unnest(v.after) a);
     SELECT t.table_name, t.key, CASE t.key WHEN 'profile_id' THEN 'bigint' ELSE 'text' END AS key_type INTO STRICT d
     FROM cdp.destination t WHERE t.name = take_wanted.destination;
     SELECT string_agg(format('t.%I', a.attname), ', ' ORDER BY a.attnum),
@@ -460,7 +471,7 @@ BEGIN
                    d.key, texts, columns, d.table_name, d.key_type)
         INTO found_fields, found_hashes USING keys;
     EXECUTE format('SELECT coalesce(jsonb_object_agg(t.%1$I::text, 1), ''{}'') FROM unnest($1::%3$s[]) k JOIN ONLY %2$s t ON t.%1$I = k', d.key, d.table_name, d.key_type)
-        INTO present USING keys;
+        INTO present USING keys || followed;
     position_ := pg_current_wal_insert_lsn() - 1::numeric;
     -- Each row is looked up by its key, whatever the planner knows of the table.
     UPDATE cdp.delivery v SET wanted_lsn = greatest(v.wanted_lsn, position_), wanted = (found_hashes ->> v.key)::uuid
@@ -468,15 +479,20 @@ BEGIN
          CROSS JOIN LATERAL (SELECT x.ctid AS place FROM cdp.delivery x
                              WHERE x.destination = take_wanted.destination AND x.key = k.key OFFSET 0) x
     WHERE v.ctid = x.place AND found_hashes ? k.key AND NOT busy ? k.key AND v.wanted IS DISTINCT FROM (found_hashes ->> k.key)::uuid;
-    -- A row that was wanted and is gone has its DELETE on the way.
+    -- A row that was wanted and is gone has its DELETE on the way. Nobody waits for a key that is somebody's again.
     RETURN QUERY
-        SELECT v.key, v.wanted_lsn, v.held IS NOT NULL, found_hashes ? v.key OR (NOT present ? v.key AND v.wanted IS NULL), found_fields -> v.key
+        SELECT v.key, v.wanted_lsn, v.held IS NOT NULL,
+               CASE WHEN present ? v.key THEN found_hashes ? v.key AND NOT EXISTS (
+                        SELECT FROM unnest(v.after) a (key) WHERE NOT present ? a.key
+                        AND (busy ? a.key OR EXISTS (SELECT FROM cdp.delivery f WHERE f.destination = take_wanted.destination AND f.key = a.key AND f.status = 'pending')))
+                    ELSE v.wanted IS NULL END,
+               found_fields -> v.key
         FROM unnest(keys) WITH ORDINALITY AS k (key, n)
              CROSS JOIN LATERAL (SELECT * FROM cdp.delivery x WHERE x.destination = take_wanted.destination AND x.key = k.key OFFSET 0) v
         ORDER BY k.n;
 END $$;
 COMMENT ON FUNCTION cdp.take_wanted(text, bigint, text, int, jsonb) IS
-    'Internal, for cdp-relay: what waits in cdp.delivery, by key, with the values of its row as texts (none: a removal). Those that somebody is writing to are not taken. busy: an object of the keys that are on their way already, whose position must stay.';
+    'Internal, for cdp-relay: what waits in cdp.delivery, by key, with the values of its row as texts (none: a removal). Those that somebody is writing to, or that have to follow others, are not taken. busy: an object of the keys that are on their way already, whose position must stay.';
 
 -- Health --------------------------------------------------------------------------------------------------------------
 

@@ -146,9 +146,10 @@ struct Destination::Plans {
     std::string whose, touched;  // the SELECT and the FROM of leavers and wanted: who, whether, under which key, and under which until now
 
     pg::Statement leavers{""};   // of each in cdp_touched who is or was in the table: whether, and under which key
-    pg::Statement forget{""};    // who is not in it any more under the key they had: those keys are cdp_left
+    pg::Statement forget{""};    // who is not in it any more under the key they had: cdp_left
     pg::Statement remember{""};  // who is in it now
-    pg::Statement leave{""};     // DELETE
+    pg::Statement leave{""};     // DELETE; by profile_id those are cdp_left
+    pg::Statement announce{""};  // to cdp-relay: those who are there under another key than they were
     pg::Statement look_up{""};   // of each in cdp_followed what cdp_touched has
     pg::Statement people{""};    // the same of who is or may be in the table, by profile_id, after $1
     pg::Statement orphans{""};   // DELETE of rows that are nobody's
@@ -197,16 +198,24 @@ void Destination::Prepare() {
     plans->forget = pg::Statement(
         "DELETE FROM cdp.destination_member m USING cdp_wanted w"
         " WHERE m.destination_id = " + id + " AND m.profile_id = w.profile_id AND w.held IS NOT NULL AND (NOT w.wanted OR w.held <> w.key)"
-        " RETURNING m.key");
+        " RETURNING m.key, m.profile_id");
     // An identifier that has moved to another person takes its row along.
     plans->remember = pg::Statement(
         "INSERT INTO cdp.destination_member AS m (destination_id, profile_id, key)"
         " SELECT " + id + ", w.profile_id, w.key FROM cdp_wanted w WHERE w.wanted AND w.held IS DISTINCT FROM w.key"
         " ON CONFLICT (destination_id, key) DO UPDATE SET profile_id = EXCLUDED.profile_id");
     plans->leave = pg::Statement(
-        by_profile ? "DELETE FROM " + d.table + " t USING cdp_wanted w WHERE NOT w.wanted AND t." + key + " = w.key"
+        by_profile ? "DELETE FROM " + d.table + " t USING cdp_wanted w WHERE NOT w.wanted AND t." + key + " = w.key RETURNING t." + key + ", t." + key
                    : "DELETE FROM " + d.table + " t USING cdp_left l WHERE t." + key + " = l.key AND NOT EXISTS"
                      " (SELECT FROM cdp.destination_member n WHERE n.destination_id = " + id + " AND n.key = l.key)");
+
+    // Who was merged away is there as who they are now.
+    plans->announce = pg::Statement(
+        "SELECT count(pg_logical_emit_message(true, 'cdp_delivery', jsonb_build_object('destination', " + pg::Literal(d.name) +
+        ", 'key', n.key::text, 'after', l.key::text)::text)) FROM cdp_left l LEFT JOIN cdp.profile_alias a ON a.alias_id = l.profile_id" +
+        (by_profile ? " CROSS JOIN LATERAL (SELECT a.profile_id AS key) n"
+                    : " JOIN cdp.destination_member n ON n.destination_id = " + id + " AND n.profile_id = coalesce(a.profile_id, l.profile_id)") +
+        " WHERE n.key <> l.key AND EXISTS (SELECT FROM cdp.delivery_target t WHERE t.destination = " + pg::Literal(d.name) + ")");
 
     const std::string next = std::string(" > $1 ORDER BY 1 LIMIT ") + kPeopleAtATime;
     const std::string ids =
@@ -303,13 +312,16 @@ Changes Destination::Maintain(bool leave_only) {
     pg::StagedRows wanted("cdp_wanted", {{"profile_id", INT8OID}, {"wanted", BOOLOID}, {"key", plans_->key_type}, {"held", plans_->key_type},
                                          {"segments", TEXTARRAYOID}, {"consents", BOOLARRAYOID}});
     if (wanted.Take(leave_only ? plans_->leavers : plans_->wanted) == 0) return changes;
-    if (definition_.KeyedByProfile()) {
-        changes.rows += plans_->leave.Execute();
-    } else {
-        pg::StagedRows left("cdp_left", {{"key", TEXTOID}});
-        changes.members += left.Take(plans_->forget);
-        if (!leave_only) changes.members += plans_->remember.Execute();
-        if (left.size() > 0) changes.rows += plans_->leave.Execute();
+    {
+        pg::StagedRows left("cdp_left", {{"key", plans_->key_type}, {"profile_id", INT8OID}});
+        if (definition_.KeyedByProfile()) {
+            changes.rows += left.Take(plans_->leave);
+        } else {
+            changes.members += left.Take(plans_->forget);
+            if (!leave_only) changes.members += plans_->remember.Execute();
+            if (left.size() > 0) changes.rows += plans_->leave.Execute();
+        }
+        if (left.size() > 0) plans_->announce.Execute();
     }
     if (leave_only) return changes;
 

@@ -61,6 +61,7 @@ Parcel MakeParcel(Change::Kind kind, const std::string& destination, const std::
 Parcel Arrival::ToParcel(const std::string& destination, const std::string& key_column) const {
     Parcel parcel = MakeParcel(kind, destination, key_column, key, lsn, relation->columns, kind == Change::Kind::kDelete ? nullptr : &row);
     parcel.transaction = transaction;
+    parcel.after = after;
     return parcel;
 }
 
@@ -68,6 +69,7 @@ Parcel Arrival::ToNote() const {
     Parcel note;
     note.change.key = key;
     note.change.lsn = lsn;
+    note.after = after;
     if (kind != Change::Kind::kDelete && !Incomplete()) note.hash = RowHash(row);
     return note;
 }
@@ -76,6 +78,17 @@ void Arrivals::Know(pgoutput::Relation relation) {
     if (relations_.size() >= kMostRelations) relations_.clear();
     const uint32_t id = relation.id;
     relations_[id] = std::make_shared<const pgoutput::Relation>(std::move(relation));
+}
+
+void Arrivals::Heed(const pgoutput::Note& note) {
+    if (note.prefix != "cdp_delivery") return;
+    const auto said = nlohmann::json::parse(note.content, nullptr, false);
+    const auto text = [&](const char* name) {
+        const auto found = said.is_object() ? said.find(name) : said.end();
+        return found != said.end() && found->is_string() ? found->get<std::string>() : std::string();
+    };
+    if (text("destination") != destination_ || text("key").empty() || text("after").empty()) return;
+    after_[text("key")].push_back(text("after"));
 }
 
 std::vector<Arrival> Arrivals::Take(const pgoutput::Row& row, uint64_t lsn) const {
@@ -95,15 +108,21 @@ std::vector<Arrival> Arrivals::Take(const pgoutput::Row& row, uint64_t lsn) cons
     std::vector<Arrival> arrivals;
     if (row.kind == pgoutput::Row::Kind::kDelete) {
         if (!row.old) Misfit("without its key");
-        arrivals.push_back({Change::Kind::kDelete, key_of(*row.old), {}, relation, lsn});
+        arrivals.push_back({Change::Kind::kDelete, key_of(*row.old), {}, relation, lsn, 0, {}});
         return arrivals;
     }
     if (!row.row) Misfit("without its values");
     const std::string& now = key_of(*row.row);
     const bool moved = row.kind == pgoutput::Row::Kind::kUpdate && row.old && key_of(*row.old) != now;
-    if (moved) arrivals.push_back({Change::Kind::kDelete, key_of(*row.old), {}, relation, lsn});
     const bool is_new = moved || row.kind == pgoutput::Row::Kind::kInsert;
-    arrivals.push_back({is_new ? Change::Kind::kInsert : Change::Kind::kUpdate, now, *row.row, relation, lsn});
+    const auto after = after_.find(now);
+    Arrival arrival{is_new ? Change::Kind::kInsert : Change::Kind::kUpdate, now, *row.row, relation, lsn, 0,
+                    after == after_.end() ? std::vector<std::string>() : after->second};
+    if (moved) {
+        arrivals.push_back({Change::Kind::kDelete, key_of(*row.old), {}, relation, lsn, 0, {}});
+        arrival.after.push_back(arrivals.back().key);
+    }
+    arrivals.push_back(std::move(arrival));
     return arrivals;
 }
 

@@ -15,6 +15,7 @@ struct Arrival {
     pgoutput::Tuple row;  // empty of a delete
     std::shared_ptr<const pgoutput::Relation> relation;
     uint64_t lsn = 0, transaction = 0;
+    std::vector<std::string> after;  // see Parcel
 
     /// Has values that were not sent along, since the UPDATE did not touch them.
     bool Incomplete() const;
@@ -32,18 +33,22 @@ std::string ChangeId(const std::string& destination, const std::string& key, uin
 Parcel MakeParcel(Change::Kind kind, const std::string& destination, const std::string& key_column, const std::string& key,
                   uint64_t lsn, std::span<const pgoutput::Column> columns, const pgoutput::Tuple* row);
 
-/// Knows what the tables look like.
+/// Knows what the tables look like, and in the course of a transaction who is there under another key than before.
 class Arrivals {
 public:
-    explicit Arrivals(std::string key_column) : key_column_(std::move(key_column)) {}
+    Arrivals(std::string destination, std::string key_column) : destination_(std::move(destination)), key_column_(std::move(key_column)) {}
 
+    void Begin() { after_.clear(); }
     void Know(pgoutput::Relation relation);
+    /// What the pipeline says of keys: {"destination", "key", "after"}. Anybody may write such notes: others are passed over.
+    void Heed(const pgoutput::Note& note);
     /// One change; two where the key changed: the old one goes, the new one comes. Throws Error(data_corrupted) for rows
     /// of a table that was not described, that do not fit it, or that have no key.
     std::vector<Arrival> Take(const pgoutput::Row& row, uint64_t lsn) const;
 
 private:
-    std::string key_column_;
+    std::string destination_, key_column_;
+    std::map<std::string, std::vector<std::string>> after_;
     std::map<uint32_t, std::shared_ptr<const pgoutput::Relation>> relations_;
 };
 

@@ -32,10 +32,46 @@ void Courier::Add(Parcel parcel) {
     ++size_;
     bytes_ += SizeOf(parcel);
     const auto [key, is_new] = keys_.try_emplace(parcel.change.key);
+    Numbered next{std::move(parcel), next_added_++};
     if (is_new)
-        ready_.push_back(std::move(parcel));
+        Open(key->second, std::move(next));
     else
-        key->second.waiting.push_back(std::move(parcel));
+        key->second.waiting.push_back(std::move(next));
+}
+
+/// The key's next change is its first one now. What is added earlier never waits for what is added later, so they never wait in a ring.
+void Courier::Open(Key& key, Numbered next) {
+    key.first = next.number;
+    for (const std::string& other : next.parcel.after) {
+        const auto before = keys_.find(other);
+        if (before == keys_.end() || before->second.first >= next.number) continue;
+        before->second.followers.push_back(next.parcel.change.key);
+        key.held = std::move(next.parcel);
+        return;
+    }
+    ready_.push_back(std::move(next.parcel));
+}
+
+/// What is stored is the past: the next of its key may go, and others that waited for it.
+void Courier::Close(const Settled& outcome) {
+    const auto found = keys_.find(outcome.parcel.change.key);
+    if (found == keys_.end()) return;
+    Key& key = found->second;
+    const auto followers = std::exchange(key.followers, {});
+    if (key.waiting.empty()) {
+        keys_.erase(found);
+    } else {
+        Numbered next = std::move(key.waiting.front());
+        key.waiting.pop_front();
+        if (outcome.refused && outcome.parcel.change.kind == Change::Kind::kInsert && next.parcel.change.kind == Change::Kind::kUpdate)
+            next.parcel.change.kind = Change::Kind::kInsert;
+        Open(key, std::move(next));
+    }
+    for (const std::string& name : followers) {
+        const auto follower = keys_.find(name);
+        if (follower == keys_.end() || !follower->second.held) continue;
+        Open(follower->second, {*std::exchange(follower->second.held, std::nullopt), follower->second.first});
+    }
 }
 
 void Courier::Settle(Parcel parcel, bool refused, int status, std::string reason, Clock::time_point sent_at) {
@@ -206,14 +242,7 @@ void Courier::Stored(const std::vector<Settled>& settled) {
     for (const Settled& outcome : settled) {
         --size_;
         bytes_ -= std::min(bytes_, SizeOf(outcome.parcel));
-        const auto key = keys_.find(outcome.parcel.change.key);
-        if (key == keys_.end()) continue;
-        if (key->second.waiting.empty()) {
-            keys_.erase(key);
-            continue;
-        }
-        ready_.push_back(std::move(key->second.waiting.front()));
-        key->second.waiting.pop_front();
+        Close(outcome);
     }
 }
 
@@ -225,10 +254,13 @@ std::vector<Parcel> Courier::Empty() {
         if (last_of_key) keys_.erase(parcel.change.key);
         all.push_back(std::move(parcel));
     };
+    std::vector<Parcel> held;
     for (auto& [name, key] : keys_) {
-        for (Parcel& parcel : key.waiting) drop(std::move(parcel), false);
+        for (Numbered& next : key.waiting) drop(std::move(next.parcel), false);
         key.waiting.clear();
+        if (key.held) held.push_back(*std::exchange(key.held, std::nullopt));
     }
+    for (Parcel& parcel : held) drop(std::move(parcel), true);
     for (Parcel& parcel : ready_) drop(std::move(parcel), true);
     ready_.clear();
     for (Batch& batch : retries_)

@@ -21,6 +21,8 @@ struct Parcel {
     Change change;
     std::string hash;          // of the row; empty of a delete
     uint64_t transaction = 0;  // Watermark's number; 0: it waits in cdp.delivery, not in the log
+    /// Keys that this person's row had before: it is sent once all that was added of them until then is settled.
+    std::vector<std::string> after;
 };
 
 /// Parcels that go in one request.
@@ -43,8 +45,9 @@ struct Settled {
     Clock::time_point sent_at;
 };
 
-/// Keeps the changes of one key apart: the next is sent only after the answer to the one before has been stored. So
-/// whatever crashes, nobody is told of a change and afterwards of one before it.
+/// Keeps the changes of one key apart, and of a key and those it follows: the next is sent only after the answer to the one
+/// before has been stored. So whatever crashes, nobody is told of a change and afterwards of one before it. Where a key's first
+/// row was refused, its next change is what brings it, an insert.
 ///
 /// A batch that fails is tried again as it was, after a pause; a destination that fails is tried by one request at a
 /// time, with growing pauses. A batch that fails while others succeed, or time and again, may be to blame itself: it goes
@@ -96,10 +99,20 @@ public:
     std::vector<Parcel> Empty();
 
 private:
+    struct Numbered {
+        Parcel parcel;
+        uint64_t number;  // in the order of Add
+    };
+    /// Of each key the first change is on its way, or held since it waits for another key's.
     struct Key {
-        std::deque<Parcel> waiting;  // behind the one that is on its way
+        uint64_t first = 0;  // its number
+        std::optional<Parcel> held;
+        std::deque<Numbered> waiting;        // behind it
+        std::vector<std::string> followers;  // keys whose first one it holds up
     };
 
+    void Open(Key& key, Numbered next);
+    void Close(const Settled& outcome);
     void Settle(Parcel parcel, bool refused, int status, std::string reason, Clock::time_point sent_at);
     void Fresh(Batch& batch);
     void Later(Batch batch, std::optional<double> asked, Monotonic::time_point now);
@@ -113,7 +126,7 @@ private:
     std::map<uint64_t, Batch> in_flight_;
     std::vector<Settled> settled_;
     size_t size_ = 0, bytes_ = 0;
-    uint64_t next_number_ = 1, successes_ = 0;
+    uint64_t next_number_ = 1, next_added_ = 1, successes_ = 0;
     unsigned failures_ = 0;
     bool last_probe_was_retry_ = false;
     Monotonic::time_point not_before_{}, next_slot_{};

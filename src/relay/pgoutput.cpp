@@ -122,9 +122,16 @@ Message Decode(std::string_view message) {
             result = std::move(truncate);
             break;
         }
+        case 'M': {
+            in.Bytes(9);  // whether it is the transaction's, its LSN
+            Note note;
+            note.prefix = in.String();
+            note.content = in.Bytes(in.Number<uint32_t>());
+            result = std::move(note);
+            break;
+        }
         case 'Y':
-        case 'O':
-        case 'M': return result;
+        case 'O': return result;
         default: Malformed("a message of an unknown type");
     }
     in.End();

@@ -51,10 +51,15 @@ struct Truncate {
     std::vector<uint32_t> relations;
 };
 
-/// A type, an origin, a message: of no interest.
+/// Of pg_logical_emit_message.
+struct Note {
+    std::string prefix, content;
+};
+
+/// A type, an origin: of no interest.
 struct Other {};
 
-using Message = std::variant<Other, Begin, Commit, Relation, Row, Truncate>;
+using Message = std::variant<Other, Begin, Commit, Relation, Row, Truncate, Note>;
 
 /// Takes one message apart. Throws Error(data_corrupted) where it is none.
 Message Decode(std::string_view message);

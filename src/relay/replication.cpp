@@ -113,7 +113,7 @@ void Replication::CreateSlot(const std::string& slot) {
 void Replication::DropSlot(const std::string& slot) { Command("DROP_REPLICATION_SLOT " + Quoted(slot)); }
 
 void Replication::Start(const std::string& slot, const std::string& publication) {
-    Command("START_REPLICATION SLOT " + Quoted(slot) + " LOGICAL 0/0 (proto_version '1', publication_names " +
+    Command("START_REPLICATION SLOT " + Quoted(slot) + " LOGICAL 0/0 (proto_version '1', messages 'true', publication_names " +
             Literal(Quoted(publication)) + ")");
     if (PQsetnonblocking(connection_.get(), 1) != 0) Fail(nullptr);
 }

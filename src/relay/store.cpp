@@ -1,6 +1,7 @@
 // relay/store.cpp: see store.hpp.
 #include "relay/store.hpp"
 
+#include <algorithm>
 #include <pqxx/pqxx>
 
 #include "pg/error.hpp"
@@ -112,7 +113,7 @@ std::vector<Target> Store::Targets(uint64_t& end_of_log) {
             "             WHERE a.attrelid = to_regclass(d.table_name) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),"
             " 'types', (SELECT jsonb_agg(jsonb_build_array(a.attname, a.atttypid::bigint) ORDER BY a.attnum) FROM pg_attribute a"
             "           WHERE a.attrelid = to_regclass(d.table_name) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),"
-            " 'options', t.options, 'endpoint', t.endpoint, 'secret_env', t.secret_env, 'started', t.started,"
+            " 'options', t.options, 'endpoint', t.endpoint, 'secret_env', t.secret_env, 'started', t.started_lsn IS NOT NULL,"
             " 'connector', to_jsonb(c) - 'shipped' - 'description',"
             " 'pending', EXISTS (SELECT FROM cdp.delivery v WHERE v.destination = t.destination AND v.status = 'pending'))"
             " FROM cdp.delivery_target t JOIN cdp.destination d ON d.name = t.destination"
@@ -153,7 +154,7 @@ std::optional<uint64_t> Store::SlotPosition(const std::string& slot, bool& lost)
 }
 
 void Store::Unstarted(const Target& target) {
-    Run([&](pqxx::work& t) { t.exec_params("UPDATE cdp.delivery_target SET started = false WHERE destination = $1 AND started", target.destination); });
+    Run([&](pqxx::work& t) { t.exec_params("UPDATE cdp.delivery_target SET started_lsn = NULL WHERE destination = $1 AND started_lsn IS NOT NULL", target.destination); });
 }
 
 uint64_t Store::Started(const Target& target) {
@@ -162,9 +163,12 @@ uint64_t Store::Started(const Target& target) {
     });
 }
 
-uint64_t Store::LastPosition(const Target& target) {
+Store::Known Store::WhatIsKnown(const Target& target) {
     return Run([&](pqxx::work& t) {
-        return ParseLsn(t.exec_params1("SELECT coalesce(max(wanted_lsn), '0/0') FROM cdp.delivery WHERE destination = $1", target.destination)[0].c_str());
+        const auto row = t.exec_params1("SELECT coalesce(max(d.wanted_lsn), '0/0'), coalesce(max(t.started_lsn), '0/0'),"
+                                        " coalesce(bool_or(d.status = 'pending' AND d.after IS NOT NULL), false)"
+                                        " FROM cdp.delivery_target t LEFT JOIN cdp.delivery d USING (destination) WHERE t.destination = $1", target.destination);
+        return Known{ParseLsn(row[0].c_str()), ParseLsn(row[1].c_str()), row[2].as<bool>()};
     });
 }
 
@@ -201,19 +205,48 @@ void Store::RecordAnswers(const Target& target, const std::vector<Settled>& sett
 }
 
 void Store::RecordWanted(const Target& target, const std::vector<Parcel>& parcels, bool only_waiting) {
+    // Of each key the last change, which follows all that any of them follows, and what that follows.
+    std::vector<const Parcel*> in_order;
+    for (const Parcel& parcel : parcels) in_order.push_back(&parcel);
+    std::stable_sort(in_order.begin(), in_order.end(), [](const Parcel* a, const Parcel* b) { return a->change.lsn < b->change.lsn; });
+    std::map<std::string_view, const Parcel*> last;
+    std::map<std::string_view, std::set<std::string_view>> follows;
+    for (const Parcel* parcel : in_order) {
+        last[parcel->change.key] = parcel;
+        for (const std::string& other : parcel->after) {
+            const auto theirs = follows[other];
+            auto& ours = follows[parcel->change.key];
+            ours.insert(other);
+            ours.insert(theirs.begin(), theirs.end());
+        }
+    }
     json wanted = json::array();
-    for (const Parcel& parcel : parcels) {
-        wanted.push_back({{"key", parcel.change.key}, {"lsn", LsnText(parcel.change.lsn)}});
-        if (!parcel.hash.empty()) wanted.back()["hash"] = parcel.hash;
+    for (const auto& [key, parcel] : last) {
+        wanted.push_back({{"key", key}, {"lsn", LsnText(parcel->change.lsn)}});
+        if (!parcel->hash.empty()) wanted.back()["hash"] = parcel->hash;
+        if (const auto& after = follows[key]; !after.empty()) wanted.back()["after"] = after;
     }
     Run([&](pqxx::work& t) {
         t.exec_params("SELECT cdp.record_wanted($1, $2, $3, $4)", target.destination, target.generation, Dump(wanted), only_waiting);
     });
 }
 
-bool Store::AnyWaits(const Target& target) {
+Store::Standing Store::StandingOf(const Target& target) {
     return Run([&](pqxx::work& t) {
-        return t.exec_params1("SELECT EXISTS (SELECT FROM cdp.delivery WHERE destination = $1 AND status = 'pending')", target.destination)[0].as<bool>();
+        const auto row = t.exec_params1("SELECT EXISTS (SELECT FROM cdp.delivery WHERE destination = $1 AND status = 'pending'),"
+                                        " EXISTS (SELECT FROM cdp.delivery WHERE destination = $1 AND status = 'refused')", target.destination);
+        return Standing{row[0].as<bool>(), row[1].as<bool>()};
+    });
+}
+
+std::set<std::string> Store::NeverHeld(const Target& target, const std::vector<std::string>& keys) {
+    return Run([&](pqxx::work& t) {
+        std::set<std::string> those;
+        const auto rows = t.exec_params(
+            "SELECT d.key FROM cdp.delivery d WHERE d.destination = $1 AND d.status IN ('pending', 'refused') AND d.held IS NULL"
+            " AND d.key = ANY (ARRAY(SELECT jsonb_array_elements_text($2::jsonb)))", target.destination, Dump(json(keys)));
+        for (const auto& row : rows) those.insert(row[0].c_str());
+        return those;
     });
 }
 

@@ -2,9 +2,11 @@
 // src/activate/delivery_doors.sql.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -34,7 +36,7 @@ struct Wanted {
     std::string key;
     uint64_t lsn = 0;
     bool held = false;   // the destination holds some row of that key
-    bool taken = false;  // otherwise somebody is writing to it: later
+    bool taken = false;  // otherwise somebody is writing to it, or a key that it follows is not gone yet: later
     std::optional<pgoutput::Tuple> row;  // none: it is gone
 };
 
@@ -59,16 +61,25 @@ public:
     void Unstarted(const Target& target);
     /// After it was made. Returns how many rows are wanted.
     uint64_t Started(const Target& target);
-    /// The last position that cdp.delivery knows of.
-    uint64_t LastPosition(const Target& target);
+    struct Known {
+        uint64_t last_position = 0;  // the last that cdp.delivery knows of
+        uint64_t started = 0;        // everything in the log before was in the table when delivery began
+        bool follows = false;        // something waits there that follows another key's changes
+    };
+    Known WhatIsKnown(const Target& target);
     /// Of these keys the last position that cdp.delivery knows of, if any.
     std::map<std::string, uint64_t> Positions(const Target& target, const std::vector<std::string>& keys);
 
     void RecordAnswers(const Target& target, const std::vector<Settled>& settled);
     /// Changes that will be sent from the table; `only_waiting`: of keys that wait in cdp.delivery already.
     void RecordWanted(const Target& target, const std::vector<Parcel>& parcels, bool only_waiting = false);
-    /// Whether anything waits there.
-    bool AnyWaits(const Target& target);
+    struct Standing {
+        bool waits = false;    // anything, in cdp.delivery
+        bool refused = false;  // anything
+    };
+    Standing StandingOf(const Target& target);
+    /// Those of these keys under which the destination was offered rows, and holds none.
+    std::set<std::string> NeverHeld(const Target& target, const std::vector<std::string>& keys);
     /// The next of what waits in cdp.delivery, after this key. The position of `busy` keys, whose changes are on their way, stays.
     std::vector<Wanted> Waiting(const Target& target, const std::string& after, size_t limit, const std::vector<std::string>& busy);
     /// The row as it is now, if it is there.

@@ -41,7 +41,8 @@ Connector ConnectorOf(const Target& target, const DeliveryOptions& options, cons
 struct Worker::Preparation {
     std::promise<void> promise;
     std::future<void> done = promise.get_future();
-    uint64_t position = 0, last_position = 0, wanted = 0;
+    uint64_t position = 0, wanted = 0;
+    Store::Known known;
     bool made_slot = false;
 };
 
@@ -52,8 +53,8 @@ struct Worker::Shipment {
 };
 
 struct Worker::Stream {
-    Stream(Connector connector, const std::string& dsn, const std::string& key_column)
-        : connector(std::move(connector)), replication(dsn), arrivals(key_column) {}
+    Stream(Connector connector, const std::string& dsn, const std::string& destination, const std::string& key_column)
+        : connector(std::move(connector)), replication(dsn), arrivals(destination, key_column) {}
 
     Connector connector;
     Replication replication;
@@ -64,7 +65,7 @@ struct Worker::Stream {
     std::map<uint64_t, Shipment> shipments;     // by batch
     bool renewing = false;
     std::vector<Settled> unstored;
-    uint64_t last_position = 0;                 // cdp.delivery may know of changes up to there
+    uint64_t started = 0, last_position = 0;    // as in Store::Known; cdp.delivery may know of changes up to the latter
     std::string loaded;                         // of what waits in cdp.delivery: the last key
     bool waiting = false, spilling = false, truncated = false, asked = false;
     uint64_t confirmed = 0;
@@ -109,7 +110,7 @@ void Worker::Prepare() {
             }
             if (!target.started || preparation->made_slot) preparation->wanted = store.Started(target);
             preparation->position = position.value_or(0);
-            preparation->last_position = store.LastPosition(target);
+            preparation->known = store.WhatIsKnown(target);
             preparation->promise.set_value();
         } catch (...) {
             const auto failure = std::current_exception();
@@ -131,14 +132,16 @@ void Worker::Begin(const Preparation& preparation) {
     rules.in_flight = options_.in_flight;
     rules.rate_limit = connector.rate_limit();
     rules.backoff = backoff_;
-    stream_ = std::make_unique<Stream>(std::move(connector), configuration_.dsn, target_.key_column);
+    stream_ = std::make_unique<Stream>(std::move(connector), configuration_.dsn, target_.destination, target_.key_column);
     rules.take = [&connector = stream_->connector](std::span<const Change> changes) { return connector.Take(changes); };
     rules.refusal = [&connector = stream_->connector](const Change& change) { return connector.Refusal(change); };
     stream_->courier = Courier(std::move(rules), random_());
     stream_->watermark = Watermark(preparation.position);
     stream_->confirmed = preparation.position;
-    stream_->last_position = preparation.last_position;
+    stream_->started = preparation.known.started;
+    stream_->last_position = preparation.known.last_position;
     stream_->waiting = true;
+    stream_->spilling = preparation.known.follows;
     stream_->replication.Start(target_.slot, target_.publication);
     target_.started = true;
     failures_ = 0;
@@ -238,10 +241,13 @@ void Worker::Read() {
         pgoutput::Message message = pgoutput::Decode(frame->message);
         if (std::holds_alternative<pgoutput::Begin>(message)) {
             stream_->watermark.Begin();
+            stream_->arrivals.Begin();
         } else if (const auto* commit = std::get_if<pgoutput::Commit>(&message)) {
             stream_->watermark.Commit(commit->end_lsn);
         } else if (auto* relation = std::get_if<pgoutput::Relation>(&message)) {
             stream_->arrivals.Know(std::move(*relation));
+        } else if (const auto* note = std::get_if<pgoutput::Note>(&message)) {
+            stream_->arrivals.Heed(*note);
         } else if (const auto* row = std::get_if<pgoutput::Row>(&message)) {
             for (Arrival& arrival : stream_->arrivals.Take(*row, frame->lsn)) {
                 arrival.transaction = stream_->watermark.Hold();
@@ -263,10 +269,23 @@ void Worker::Admit(Store& store) {
         s.waiting = true;
     }
     if (s.arrived.empty()) return;
+    const auto standing = store.StandingOf(target_);
+    // Of what waits in cdp.delivery the courier knows no order between keys; there it is known of everything.
+    const bool follows = std::any_of(s.arrived.begin(), s.arrived.end(), [](const Arrival& arrival) { return !arrival.after.empty(); });
+    if (follows && standing.waits && !s.spilling) {
+        if (!Persist(store)) return;
+        FeedFromTable(store, "somebody's key has changed while changes wait in cdp.delivery: they are sent from there for now");
+    }
     std::vector<std::string> keys;
     for (const Arrival& arrival : s.arrived)
         if (arrival.lsn <= s.last_position) keys.push_back(arrival.key);
     const auto positions = keys.empty() ? std::map<std::string, uint64_t>{} : store.Positions(target_, keys);
+    // Whoever came and left before delivery began is nobody's business.
+    std::erase_if(s.arrived, [&](const Arrival& arrival) {
+        const bool gone = arrival.lsn < s.started && !positions.contains(arrival.key) && !store.Current(target_, arrival.key);
+        if (gone) s.watermark.Release(arrival.transaction);
+        return gone;
+    });
     if (s.spilling) {
         std::vector<Parcel> spilled;
         for (const Arrival& arrival : s.arrived) spilled.push_back(arrival.ToNote());
@@ -286,8 +305,9 @@ void Worker::Admit(Store& store) {
         // A row that is gone by now has its DELETE on the way.
         settled.back() = !now || !arrival.Complete(target_.types, *now);
     }
+    if (standing.waits || standing.refused) Amend(store, settled);
     // What also waits in cdp.delivery would be taken from there after a crash: under the position that it is sent with now.
-    if (store.AnyWaits(target_)) {
+    if (standing.waits) {
         std::vector<Parcel> notes;
         for (size_t i = 0; i < settled.size(); ++i)
             if (!settled[i]) notes.push_back(s.arrived[i].ToNote());
@@ -302,17 +322,37 @@ void Worker::Admit(Store& store) {
     s.arrived.clear();
 }
 
-/// When the log that waits for the destination has grown too long: what is not settled is noted in cdp.delivery
-/// instead, and so is what follows, until the destination has caught up.
+/// How much of the log the slot keeps.
+uint64_t Worker::Lag() const { return end_of_log_ > stream_->confirmed ? end_of_log_ - stream_->confirmed : 0; }
+
+/// A row of which the destination has refused or not yet been sent what came before is new to it.
+void Worker::Amend(Store& store, const std::vector<bool>& settled) {
+    std::map<std::string, Arrival*> first;
+    for (size_t i = 0; i < settled.size(); ++i)
+        if (!settled[i]) first.try_emplace(stream_->arrived[i].key, &stream_->arrived[i]);
+    // The courier sees to those that it has.
+    std::erase_if(first, [&](const auto& entry) { return entry.second->kind != Change::Kind::kUpdate || stream_->courier.Has(entry.first); });
+    if (first.empty()) return;
+    std::vector<std::string> keys;
+    for (const auto& entry : first) keys.push_back(entry.first);
+    for (const std::string& key : store.NeverHeld(target_, keys)) first.at(key)->kind = Change::Kind::kInsert;
+}
+
+/// When the log that waits for the destination has grown too long.
 void Worker::Spill(Store& store) {
     Stream& s = *stream_;
     if (s.spilling) {
-        s.spilling = s.waiting || s.courier.size() > 0;
+        s.spilling = s.waiting || s.courier.size() > 0 || store.StandingOf(target_).waits;
         if (!s.spilling) Log(Level::kInfo, "caught up", {{"destination", target_.destination}});
         return;
     }
-    const uint64_t lag = end_of_log_ > s.confirmed ? end_of_log_ - s.confirmed : 0;
-    if (static_cast<double>(lag) <= options_.max_lag * (1 << 20) || s.watermark.idle() || !s.unstored.empty()) return;
+    if (static_cast<double>(Lag()) <= options_.max_lag * (1 << 20) || s.watermark.idle() || !s.unstored.empty()) return;
+    FeedFromTable(store, "the destination is too far behind: its changes are kept in cdp.delivery");
+}
+
+/// What is not settled is noted in cdp.delivery instead, and so is what follows, until nothing waits there any more.
+void Worker::FeedFromTable(Store& store, const char* why) {
+    Stream& s = *stream_;
     const std::vector<Parcel> all = s.courier.Empty();
     try {
         for (size_t i = 0; i < all.size(); i += kAtATime)
@@ -325,8 +365,7 @@ void Worker::Spill(Store& store) {
     metrics_.spilled += all.size();
     s.spilling = true;
     s.waiting = true;
-    Log(Level::kWarning, "the destination is too far behind: its changes are kept in cdp.delivery",
-        {{"destination", target_.destination}, {"lag_bytes", lag}, {"changes", all.size()}});
+    Log(Level::kWarning, why, {{"destination", target_.destination}, {"lag_bytes", Lag()}, {"changes", all.size()}});
 }
 
 void Worker::Load(Store& store) {
@@ -473,7 +512,7 @@ Metrics Worker::metrics() const {
         metrics.waiting = stream_->courier.size();
         metrics.in_flight = stream_->courier.in_flight();
         metrics.spilling = stream_->spilling;
-        metrics.lag_bytes = end_of_log_ > stream_->confirmed ? end_of_log_ - stream_->confirmed : 0;
+        metrics.lag_bytes = Lag();
     }
     return metrics;
 }

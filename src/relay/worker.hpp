@@ -66,8 +66,10 @@ private:
     void Fail(const std::string& message);
     void Read();
     void Admit(Store& store);
+    void Amend(Store& store, const std::vector<bool>& settled);
     void Load(Store& store);
     void Spill(Store& store);
+    void FeedFromTable(Store& store, const char* why);
     void Dispatch(Monotonic::time_point now);
     void Advance(uint64_t batch);
     void Finish(uint64_t batch, const std::vector<Verdict>& verdicts, int http_status);
@@ -76,6 +78,7 @@ private:
     void Confirm(Monotonic::time_point now);
     void Purge(Store& store, Monotonic::time_point now);
     bool Full() const;
+    uint64_t Lag() const;
 
     Target target_;
     DeliveryOptions options_;

@@ -10,7 +10,7 @@ using namespace cdp::relay;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     std::string_view rest(reinterpret_cast<const char*>(data), size);
-    Arrivals arrivals("k");
+    Arrivals arrivals("d", "k");
     Watermark watermark;
     while (!rest.empty()) {
         const size_t length = std::min<size_t>(static_cast<unsigned char>(rest[0]), rest.size() - 1);
@@ -22,6 +22,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
             if (std::holds_alternative<pgoutput::Begin>(taken)) watermark.Begin();
             if (const auto* commit = std::get_if<pgoutput::Commit>(&taken)) watermark.Commit(commit->end_lsn);
             CDP_MUST(watermark.confirmed() >= before);
+            if (const auto* note = std::get_if<pgoutput::Note>(&taken)) arrivals.Heed(*note);
             if (auto* relation = std::get_if<pgoutput::Relation>(&taken)) arrivals.Know(std::move(*relation));
             const auto* row = std::get_if<pgoutput::Row>(&taken);
             if (row == nullptr) return;

@@ -10,7 +10,7 @@ use JSON::PP;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
-our @EXPORT = qw(start_receiver stop_receiver behave start_relay stop_relay wait_until received disorder latest http_get free_port);
+our @EXPORT = qw(start_receiver stop_receiver behave start_relay stop_relay wait_until received disorder wandering latest http_get free_port);
 
 my $here = dirname(__FILE__);
 
@@ -106,6 +106,24 @@ sub disorder
 				if $record->{type} ne 'delete' && $last->{type} ne 'delete' && $record->{row}{$number} < $last->{row}{$number};
 		}
 		$last{$key} = $record;
+	}
+	return join("\n", @wrong);
+}
+
+# Whose rows come under one key after the other, each "<person>-<number>" with a number that only grows: where somebody is spoken
+# of under a key that they had before.
+sub wandering
+{
+	my ($records, $number) = @_;
+	my (@wrong, %last);
+	for my $record (@$records)
+	{
+		my ($person, $key) = $record->{key} =~ /^(.+)-(\d+)$/ or next;
+		my $last = $last{$person} //= { key => 0, number => 0 };
+		push @wrong, "$person: $record->{type} of $key after $last->{key}" if $key < $last->{key};
+		push @wrong, "$person: $number $record->{row}{$number} after $last->{number}" if $record->{type} ne 'delete' && $record->{row}{$number} < $last->{number};
+		$last->{key} = $key if $key > $last->{key};
+		$last->{number} = $record->{row}{$number} if $record->{type} ne 'delete';
 	}
 	return join("\n", @wrong);
 }

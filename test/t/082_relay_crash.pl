@@ -1,5 +1,6 @@
 # Relay, receiver and database die at random moments while changes pour in: every wanted row is delivered, nobody is told of
-# a change and then of one before it, what comes twice has the same id, and the report balances.
+# a change and then of one before it, nor of somebody under a key that they had before, what comes twice has the same id, and the
+# report balances.
 # CDP_RELAY_CRASHES says how many (6); so does the first argument.
 use strict;
 use warnings;
@@ -25,9 +26,12 @@ SELECT cdp.create_computed_trait('orders', 'count', event => 'Order Completed');
 SELECT cdp.create_trait('city', 'text');
 SELECT cdp.create_segment('customers', $$orders >= 1 AND city IS DISTINCT FROM 'nowhere'$$);
 SELECT cdp.create_destination(name, 'customers', 'user_id', '{"orders": "orders", "city": "city"}') FROM unnest('{batched, single, spilled}'::text[]) name;
+-- Whose key changes time and again.
+SELECT cdp.create_segment('wanderers', $$orders >= 1 AND cdp.has_identifier('anonymous_id')$$);
+SELECT cdp.create_destination(name, 'wanderers', 'anonymous_id', '{"orders": "orders"}') FROM unnest('{wandering, wandering_spilled}'::text[]) name;
 });
-my %receivers = map { $_ => start_receiver() } qw(batched single spilled);
-my %options = (batched => '{"batch": 20, "timeout": 3}', single => '{"timeout": 3}', spilled => '{"batch": 20, "timeout": 3, "max_lag": 0}');
+my %receivers = map { $_ => start_receiver() } qw(batched single spilled wandering wandering_spilled);
+my %options = (wandering => '{"timeout": 3}', wandering_spilled => '{"batch": 20, "timeout": 3, "max_lag": 0}', batched => '{"batch": 20, "timeout": 3}', single => '{"timeout": 3}', spilled => '{"batch": 20, "timeout": 3, "max_lag": 0}');
 for my $name (sort keys %receivers)
 {
 	behave($receivers{$name}, { fail => 0.05, drop => 0.05 });
@@ -36,13 +40,15 @@ for my $name (sort keys %receivers)
 my $relay = start_relay($node);
 
 # Orders, and now and then somebody who leaves or comes back.
-my $city = 0;
+my ($city, $moves) = (0, 0);
 sub traffic
 {
 	my ($people, $city_of) = @_;
+	++$moves;
 	my ($code, $out, $error) = $node->psql('postgres', qq{
 		SELECT count(cdp.track('Order Completed', 'u' || (i * 7 + $people) % 150)) FROM generate_series(1, 20 + $people % 60) i;
 		SELECT count(cdp.identify('u' || (i * 11 + $people) % 150, '{"city": "$city_of"}')) FROM generate_series(1, 3) i;
+		SELECT count(cdp.track('Order Completed', 'w' || i, anonymous_id => 'w' || i || '-' || ($moves + i) / 8)) FROM generate_series(1, 12) i;
 		SELECT cdp.process();}, timeout => 20);
 }
 
@@ -64,7 +70,7 @@ for my $crash (1 .. $crashes)
 	}
 	elsif ($kind == 2)
 	{
-		my $receiver = $receivers{ (sort keys %receivers)[ int(rand(3)) ] };
+		my $receiver = $receivers{ (sort keys %receivers)[ int(rand(keys %receivers)) ] };
 		stop_receiver($receiver);
 		traffic(int(rand(1000)), 'Bonn');
 		usleep(rand(500_000));
@@ -84,10 +90,12 @@ is(stop_relay($relay, 'TERM'), 0, 'stopped well');
 $relay = start_relay($node, log => $relay->{log});
 for my $name (sort keys %receivers)
 {
-	my $table = "SELECT user_id, orders, city FROM cdp_out.$name ORDER BY user_id COLLATE \"C\"";
-	ok(wait_until("$name has everything", 90, sub { latest(received($receivers{$name}), 'orders', 'city') eq $node->safe_psql('postgres', $table) }), "$name: every row is there, and nobody else");
+	my ($key, @columns) = $name =~ /^wandering/ ? qw(anonymous_id orders) : qw(user_id orders city);
+	my $table = 'SELECT ' . join(', ', $key, @columns) . " FROM cdp_out.$name ORDER BY $key COLLATE \"C\"";
+	ok(wait_until("$name has everything", 90, sub { latest(received($receivers{$name}), @columns) eq $node->safe_psql('postgres', $table) }), "$name: every row is there, and nobody else");
 	my $records = received($receivers{$name});
-	is(disorder($records, 'orders', $name eq 'spilled'), '', "$name: in order, and twice only under the same id");
+	is(disorder($records, 'orders', $name =~ /spilled/), '', "$name: in order, and twice only under the same id");
+	is(wandering($records, 'orders'), '', "$name: nor under another key out of order") if $name =~ /^wandering/;
 	my %ids;
 	$ids{ $_->{id} }++ for @$records;
 	note(sprintf('%s: %d changes, %d records', $name, scalar(keys %ids), scalar(@$records)));

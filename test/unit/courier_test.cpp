@@ -64,6 +64,83 @@ TEST(Courier, TheNextChangeOfAKeyWaitsUntilTheAnswerToTheOneBeforeIsStored) {
     EXPECT_EQ(courier.size(), 1u);
 }
 
+Parcel Following(Parcel parcel, const List& after) {
+    parcel.after = after;
+    return parcel;
+}
+
+TEST(Courier, AKeyWaitsForThoseThatItFollows) {
+    Courier courier(Rules(10), 1);
+    courier.Add(Of("a", 1));
+    courier.Add(Of("a", 2));
+    courier.Add(Of("b", 3));
+    courier.Add(Following(Of("c", 4), {"a", "b", "gone"}));
+    courier.Add(Of("a", 5));
+    courier.Add(Of("c", 6));
+    const auto deliver = [&](const List& expected) {
+        Batch* const batch = courier.Next(kStart);
+        ASSERT_NE(batch, nullptr);
+        EXPECT_EQ(Ids(*batch), expected);
+        AnswerAll(courier, *batch, Kind::kDelivered);
+        EXPECT_EQ(courier.Next(kStart), nullptr) << "not stored";
+        StoreAll(courier);
+    };
+    deliver({"a@1", "b@3"});
+    deliver({"a@2"});
+    deliver({"a@5", "c@4"});  // not for what came to a later
+    deliver({"c@6"});
+    EXPECT_EQ(courier.size(), 0u);
+}
+
+TEST(Courier, AKeyThatFollowsOneWhichFollowsItIsNoRing) {
+    Courier courier(Rules(10), 1);
+    courier.Add(Of("a", 1));
+    courier.Add(Following(Of("b", 2), {"a"}));
+    courier.Add(Following(Of("a", 3), {"b", "a"}));
+    courier.Add(Following(Of("b", 4), {"a"}));
+    List all;
+    while (Batch* const batch = courier.Next(kStart)) {
+        EXPECT_EQ(batch->changes.size(), 1u);
+        all.push_back(Ids(*batch)[0]);
+        AnswerAll(courier, *batch, all.size() == 2 ? Kind::kRefused : Kind::kDelivered);
+        StoreAll(courier);
+    }
+    EXPECT_EQ(all, (List{"a@1", "b@2", "a@3", "b@4"}));
+}
+
+TEST(Courier, WhatFollowsIsEmptiedAsWell) {
+    Courier courier(Rules(10), 1);
+    courier.Add(Of("a", 1));
+    courier.Add(Following(Of("b", 2), {"a"}));
+    courier.Add(Of("b", 3));
+    Batch* const batch = courier.Next(kStart);
+    EXPECT_EQ(courier.Empty().size(), 3u);
+    EXPECT_FALSE(courier.Has("b"));
+    AnswerAll(courier, *batch, Kind::kDelivered);
+    StoreAll(courier);
+    EXPECT_EQ(courier.size(), 0u);
+    EXPECT_EQ(courier.Next(kStart), nullptr);
+}
+
+TEST(Courier, WhatComesAfterARefusedInsertIsAnInsert) {
+    Courier courier(Rules(10), 1);
+    const auto of_kind = [](Parcel parcel, Change::Kind kind) {
+        parcel.change.kind = kind;
+        return parcel;
+    };
+    courier.Add(of_kind(Of("a", 1), Change::Kind::kInsert));
+    courier.Add(of_kind(Of("b", 2), Change::Kind::kUpdate));
+    for (const char* key : {"a", "a", "b"}) courier.Add(of_kind(Of(key, 3), Change::Kind::kUpdate));
+    std::map<std::string, std::vector<Change::Kind>> sent;
+    while (Batch* const batch = courier.Next(kStart)) {
+        for (const Change& change : batch->changes) sent[change.key].push_back(change.kind);
+        AnswerAll(courier, *batch, sent["a"].size() < 3 ? Kind::kRefused : Kind::kDelivered);
+        StoreAll(courier);
+    }
+    EXPECT_EQ(sent["a"], (std::vector(3, Change::Kind::kInsert))) << "each was refused";
+    EXPECT_EQ(sent["b"], (std::vector(2, Change::Kind::kUpdate))) << "it holds what it had before";
+}
+
 TEST(Courier, NoMoreRequestsThanAllowedAtATime) {
     Courier courier(Rules(1, 2), 1);
     for (int i = 0; i < 5; ++i) courier.Add(Of("k" + std::to_string(i), i));
@@ -232,20 +309,25 @@ TEST(Courier, EmptyForgetsAllButWhatIsUnderWay) {
     EXPECT_EQ(courier.Next(kStart), nullptr);
 }
 
-// Whatever the network does, every change is settled once, each key's in order, and never two of a key at a time.
+// Whatever the network does, every change is settled once, each key's in order, and never two of a key at a time, nor one before
+// those that were there of a key that it follows.
 RC_GTEST_PROP(CourierLaw, EveryChangeOnceAndInOrder, ()) {
     const auto batch_size = *rc::gen::inRange<size_t>(1, 8);
     Courier courier(Rules(batch_size, *rc::gen::inRange<size_t>(1, 5)), *rc::gen::arbitrary<uint64_t>());
     const auto keys = *rc::gen::container<std::vector<int>>(rc::gen::inRange(0, 6));
     std::map<std::string, std::vector<uint64_t>> settled, added;
     std::map<uint64_t, std::vector<Change>> in_flight;
+    std::map<uint64_t, std::set<uint64_t>> before;  // of each what is to be settled first
+    std::set<uint64_t> done;
     auto now = kStart;
     size_t next = 0;
     for (int step = 0; step < 2000 && (next < keys.size() || courier.size() > 0); ++step) {
         if (next < keys.size() && *rc::gen::inRange(0, 2) == 0) {
             const std::string key = std::to_string(keys[next]);
+            const std::string followed = std::to_string(*rc::gen::inRange(0, 12));  // half of them nobody has
+            for (const uint64_t earlier : added[followed]) before[next + 1].insert(earlier);
             added[key].push_back(++next);
-            courier.Add(Of(key, next));
+            courier.Add(Following(Of(key, next), {followed}));
         }
         if (const Batch* const batch = courier.Next(now)) {
             RC_ASSERT(batch->changes.size() >= 1u && batch->changes.size() <= batch_size);
@@ -253,6 +335,8 @@ RC_GTEST_PROP(CourierLaw, EveryChangeOnceAndInOrder, ()) {
             std::set<std::string> under_way;
             for (const auto& [number, changes] : in_flight)
                 for (const Change& change : changes) RC_ASSERT(under_way.insert(change.key).second);
+            for (const Change& change : batch->changes)
+                for (const uint64_t earlier : before[change.lsn]) RC_ASSERT(done.contains(earlier));
         }
         if (!in_flight.empty() && *rc::gen::inRange(0, 2) == 0) {
             const auto [number, changes] = *in_flight.begin();
@@ -265,12 +349,13 @@ RC_GTEST_PROP(CourierLaw, EveryChangeOnceAndInOrder, ()) {
         }
         if (*rc::gen::inRange(0, 3) == 0) {
             const auto some = courier.TakeSettled();
-            for (const Settled& one : some) settled[one.parcel.change.key].push_back(one.parcel.change.lsn);
+            for (const Settled& one : some) settled[one.parcel.change.key].push_back(one.parcel.change.lsn), done.insert(one.parcel.change.lsn);
             courier.Stored(some);
         }
         if (const auto wake = courier.Wake(); wake && *rc::gen::inRange(0, 2) == 0) now = std::max(now, *wake);
     }
     RC_ASSERT(courier.size() == 0u);
+    std::erase_if(added, [](const auto& entry) { return entry.second.empty(); });
     RC_ASSERT(settled == added);
 }
 

@@ -69,7 +69,7 @@ TEST(Pgoutput, RefusesAnythingElse) {
 }
 
 TEST(Arrivals, AreOfOneKeyEach) {
-    Arrivals arrivals("email");
+    Arrivals arrivals("crm", "email");
     const auto take = [&](const std::string& message) { return arrivals.Take(Take<pgoutput::Row>(message), 5); };
     const std::string insert = "I" + Number(7, 4) + "N" + Values("a@x.org", Text("2"), Text("x"));
     EXPECT_THROW(take(insert), Error) << "a table that was not described";
@@ -97,8 +97,31 @@ TEST(Arrivals, AreOfOneKeyEach) {
     EXPECT_THROW(take("D" + Number(7, 4) + "K" + Number(1, 2) + Text("a")), Error) << "does not fit";
 }
 
+TEST(Arrivals, FollowTheKeysThatTheirPersonHadBefore) {
+    Arrivals arrivals("crm", "email");
+    arrivals.Know(Take<pgoutput::Relation>(Relation()));
+    const auto note = [&](const std::string& prefix, const std::string& content) {
+        arrivals.Heed(Take<pgoutput::Note>("M" + Number(1, 1) + Number(9, 8) + prefix + '\0' + Number(static_cast<uint32_t>(content.size()), 4) + content));
+    };
+    const auto after = [&](const std::string& key) {
+        return arrivals.Take(Take<pgoutput::Row>("I" + Number(7, 4) + "N" + Values(key, Text("2"), "n")), 5).back().ToParcel("crm", "email").after;
+    };
+    using List = std::vector<std::string>;
+    note("cdp_delivery", R"({"destination": "crm", "key": "b", "after": "a"})");
+    note("cdp_delivery", R"({"destination": "crm", "key": "b", "after": "c"})");
+    note("cdp_delivery", R"({"destination": "ads", "key": "b", "after": "d"})");
+    note("another", R"({"destination": "crm", "key": "b", "after": "e"})");
+    for (const char* odd : {"", "{", "[]", "7", R"({"destination": "crm"})", R"({"destination": "crm", "key": 1, "after": "f"})"}) note("cdp_delivery", odd);
+    EXPECT_EQ(after("b"), (List{"a", "c"}));
+    EXPECT_EQ(after("a"), List());
+    EXPECT_EQ(arrivals.Take(Take<pgoutput::Row>("D" + Number(7, 4) + "K" + Values("b", "n", "n")), 5)[0].after, List()) << "who leaves waits for nobody";
+    arrivals.Begin();
+    EXPECT_EQ(after("b"), List()) << "another transaction";
+    EXPECT_EQ(arrivals.Take(Take<pgoutput::Row>("U" + Number(7, 4) + "K" + Values("a", "n", "n") + "N" + Values("b", Text("2"), "n")), 5)[1].after, (List{"a"}));
+}
+
 TEST(Arrivals, TakeWhatWasNotSentFromTheRowAsItIs) {
-    Arrivals arrivals("email");
+    Arrivals arrivals("crm", "email");
     arrivals.Know(Take<pgoutput::Relation>(Relation()));
     auto one = arrivals.Take(Take<pgoutput::Row>("U" + Number(7, 4) + "N" + Values("a", Text("3"), "u")), 5);
     ASSERT_TRUE(one[0].Incomplete());
