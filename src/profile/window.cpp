@@ -111,11 +111,9 @@ int64_t Window::CalendarHorizon(int64_t clock) const {
     const auto civil = CivilOf(clock);
     const auto month = civil ? MonthsLater(civil->date, -span_.months) : std::nullopt;
     if (!month) return clock;
-    const unsigned length = LengthOf(*month);
-    if (static_cast<unsigned>(civil->date.day()) < length) return clock;
-    const auto this_month = civil->date.year() / civil->date.month();
     const int64_t of_day = civil->of_day - civil->of_day % step_;
-    return TimeOf(this_month / std::chrono::day(of_day == 0 ? length : LengthOf(this_month))) + of_day;
+    if (static_cast<unsigned>(civil->date.day()) < LengthOf(*month) || of_day == 0) return clock;
+    return std::max(clock, TimeOf(civil->date.year() / civil->date.month() / std::chrono::last) + of_day);
 }
 
 /// On the days that stand for the last one of the month that the window begins in, the last of which is that of `leaves`.

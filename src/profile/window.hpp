@@ -35,7 +35,7 @@ public:
     /// The first instant from which on an event of that time does not count any more: INT64_MIN if it never does, INT64_MAX if
     /// it always does. A later event never leaves before an earlier one.
     int64_t Leaves(int64_t occurred_at) const;
-    /// Those events count at `clock` that leave after this instant.
+    /// Those events count at `clock` that leave after this instant, which is no earlier.
     int64_t Horizon(int64_t clock) const { return span_.months == 0 ? clock : CalendarHorizon(clock); }
     /// The first instant after `clock` at which events do not count that leave for good at `leaves` and count at `clock`.
     int64_t StopsCounting(int64_t leaves, int64_t clock) const { return span_.months == 0 ? leaves : CalendarStops(leaves, clock); }
