@@ -1,8 +1,7 @@
 """The pipeline with three destinations behind consent, against none: the same messages, the same definitions."""
 
-from sections import baseline
 from sections.delivery import Receiver, Relay, deliver, wait_until, wait_until_settled
-from sections.pipeline import drain
+from sections.pipeline import drain, in_turns
 from workload import HERE, INBOX_COLUMNS
 
 # Of five people three said yes to the letter, one no, one nothing; a third agreed to advertising; one in twenty wants no
@@ -29,32 +28,40 @@ SELECT cdp.create_destination('ads', 'window_shopper', 'email', '{}', purpose =>
 
 def run(bench):
     messages = bench.scaled(1_000_000)
-    none = messages / _seconds(bench, "cdp_ungated", _nothing)
-    copy = bench.rates.get("copy") or baseline.plain_copy(bench, "cdp_ungated")
-    bench.cluster.psql("postgres", "DROP DATABASE cdp_ungated")
-    bench.report.note(f"gates, without destinations: {none:,.0f} messages/s, {none / copy:.2f} N")
-    for what, attach in [("nobody reads", _nothing), ("a subscriber and the relay read", _readers)]:
-        rate = messages / _seconds(bench, "cdp_gated", attach, _gates)
-        bench.report.note(f"gates, three destinations behind consent that {what}: {rate:,.0f} messages/s, "
-                          f"{rate / none:.2f} of none, {rate / copy:.2f} N")
-        bench.cluster.psql("postgres", "DROP DATABASE cdp_gated")
+
+    def measure(name, prepare):
+        rate, copy = in_turns(bench, messages, lambda database: _fill(bench, database, prepare), name)
+        _check(bench, name)
+        bench.cluster.psql("postgres", f"DROP DATABASE {name}")
+        return rate, copy
+
+    none, none_copy = measure("cdp_ungated", lambda *_: None)
+    bench.report.note(f"gates, without destinations: {none:,.0f} messages/s, {none / none_copy:.2f} N")
+    rate, copy = measure("cdp_gated", _gates)
+    bench.report.note(f"gates, three destinations behind consent that nobody reads: {rate / copy / (none / none_copy):.2f} of none")
+    bench.report.add("the pipeline with three destinations behind consent against plain COPY (N)", f"{rate:,.0f}/s against {copy:,.0f}/s", rate / copy, 0.5)
+
+    _fill(bench, "cdp_gated", _gates)
+    seconds = _beside_readers(bench, "cdp_gated", messages)
+    _check(bench, "cdp_gated")
+    bench.report.note(f"gates, three destinations behind consent that a subscriber and the relay read: {messages / seconds:,.0f} messages/s, "
+                      f"{messages / seconds / rate:.2f} of where nobody reads")
+    bench.cluster.psql("postgres", "DROP DATABASE cdp_gated")
 
 
-def _seconds(bench, name, attach, prepare=None):
-    """Returns how long the pipeline took; `attach(bench, database, work)` calls work() while others read."""
-    cluster = bench.cluster
-    cluster.preload("")
+def _fill(bench, name, prepare):
+    """A database with everything defined, and the messages in its inbox."""
+    bench.cluster.preload("")
     database = bench.cdp_database(name)
-    if prepare:
-        prepare(bench, database)
-    messages, people = bench.scaled(1_000_000), bench.scaled(200_000)
-    cluster.copy_in(database, f"cdp.inbox ({INBOX_COLUMNS})", bench.workload.traffic(messages, people))
-    cluster.psql(database, "CHECKPOINT")
-    taken = []
-    attach(bench, database, lambda: taken.append(drain(cluster, database, messages)))
-    if wrong := cluster.psql(database, "SELECT * FROM cdp.destination_difference() WHERE differing IS DISTINCT FROM 0"):
+    prepare(bench, database)
+    files = bench.workload.traffic(bench.scaled(1_000_000), bench.scaled(200_000))
+    bench.cluster.copy_in(database, f"cdp.inbox ({INBOX_COLUMNS})", files)
+    bench.cluster.psql(database, "CHECKPOINT")
+
+
+def _check(bench, database):
+    if wrong := bench.cluster.psql(database, "SELECT * FROM cdp.destination_difference() WHERE differing IS DISTINCT FROM 0"):
         raise RuntimeError(f"{database} is wrong:\n{wrong}")
-    return taken[0]
 
 
 def _gates(bench, database):
@@ -63,12 +70,9 @@ def _gates(bench, database):
         bench.cluster.psql(database, f"VACUUM ANALYZE cdp.{table}")
 
 
-def _nothing(_bench, _database, work):
-    work()
-
-
-def _readers(bench, database, work):
-    """Another database subscribes to the CRM's rows, a webhook gets the others'; afterwards all of them have all of it."""
+def _beside_readers(bench, database, messages):
+    """Another database subscribes to the CRM's rows, a webhook gets the others'; afterwards all of them have all of it. Returns
+    how long the pipeline took meanwhile."""
     cluster = bench.cluster
     cluster.create_database("crm")
     table = cluster.program(cluster.bin / "pg_dump", "--schema-only", "--table", "cdp_out.crm", "--no-owner",
@@ -84,7 +88,7 @@ def _readers(bench, database, work):
             deliver(cluster, database, name, receiver.url)
         with Relay(cluster, database):
             wait_until(cluster, database, "SELECT count(*) FROM pg_replication_slots WHERE active", "3")
-            work()
+            seconds = drain(cluster, database, messages)
             wait_until(cluster, database, "SELECT confirmed_flush_lsn >= pg_current_wal_lsn() - 10000 FROM pg_replication_slots WHERE slot_name = 'crm'", "t")
             for name in ("letter", "ads"):
                 wait_until_settled(cluster, database, name)
@@ -94,3 +98,4 @@ def _readers(bench, database, work):
     cluster.psql("crm", "DROP SUBSCRIPTION crm")
     cluster.psql("postgres", "DROP DATABASE crm")
     cluster.psql(database, "SELECT cdp.remove_delivery(name) FROM unnest('{letter,ads}'::text[]) name")
+    return seconds
