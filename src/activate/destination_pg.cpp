@@ -124,17 +124,19 @@ void Definition::Stage(const segment::Touched& touched, std::span<const segment:
     if (!Concerns(touched, moves)) return;
     auto& state = touched.person->state();
     const auto& memberships = state.memberships();
+    const bool same_identifiers = touched.change == segment::Touched::Change::kSome && !touched.identifiers_changed;
     bool meant = !segment || std::binary_search(memberships.begin(), memberships.end(), segment_id), same_key = false;
     if (key_type != 0) {
         const int64 keys = state.IdentifierCount(key_type);
         meant = meant && keys > 0;
-        same_key = keys == 1 && touched.change == segment::Touched::Change::kSome && !touched.identifiers_changed;
+        same_key = keys == 1 && same_identifiers;
     }
-    people->Add({Int64GetDatum(touched.person->profile_id()), BoolGetDatum(meant), BoolGetDatum(same_key)});
+    people->Add({Int64GetDatum(touched.person->profile_id()), BoolGetDatum(meant), BoolGetDatum(same_key),
+                 BoolGetDatum(same_identifiers && !touched.consents_changed)});
 }
 
 static const std::vector<pg::Column>& TouchedColumns() {
-    static const std::vector<pg::Column> columns{{"profile_id", INT8OID}, {"meant", BOOLOID}, {"same_key", BOOLOID}};
+    static const std::vector<pg::Column> columns{{"profile_id", INT8OID}, {"meant", BOOLOID}, {"same_key", BOOLOID}, {"same_consents", BOOLOID}};
     return columns;
 }
 
@@ -177,10 +179,10 @@ void Destination::Prepare() {
     const std::string id = std::to_string(d.destination_id), segment_id = std::to_string(d.segment_id), &key = plans->key;
 
     // Whose row is to be there, if they have a key: worked out once a person, and no further than to the first no.
-    const std::string people = "(SELECT t.profile_id, t.same_key, t.meant AND " + Permitted(d, "t.profile_id") + " AS meant FROM cdp_touched t OFFSET 0)";
+    const std::string permitted = Permitted(d, "t.profile_id");
     if (by_profile) {
         plans->whose = "SELECT t.profile_id, t.meant, t.profile_id, NULL::bigint";
-        plans->touched = " FROM " + people + " t";
+        plans->touched = " FROM (SELECT t.profile_id, t.meant AND " + permitted + " AS meant FROM cdp_touched t OFFSET 0) t";
     } else {
         // Keys are looked up of those only who are meant at all, and may have another one than they are held under.
         const std::string last_seen =
@@ -188,9 +190,11 @@ void Destination::Prepare() {
             " ORDER BY i.last_seen_at DESC, i.identifier_id DESC LIMIT 1)";
         plans->whose = "SELECT t.profile_id, t.meant, t.key, t.held";
         plans->touched =
-            " FROM (SELECT t.profile_id, t.key IS NOT NULL AS meant, t.key, t.held FROM (SELECT t.profile_id, m.key AS held,"
-            " CASE WHEN NOT t.meant THEN NULL WHEN t.same_key AND m.key IS NOT NULL THEN m.key ELSE " + last_seen + " END AS key FROM " + people +
-            " t LEFT JOIN cdp.destination_member m ON m.destination_id = " + id + " AND m.profile_id = t.profile_id OFFSET 0) t"
+            " FROM (SELECT t.profile_id, t.key IS NOT NULL AS meant, t.key, t.held FROM (SELECT t.profile_id, t.held,"
+            " CASE WHEN NOT t.meant THEN NULL WHEN t.same_key AND t.held IS NOT NULL THEN t.held ELSE " + last_seen + " END AS key"
+            " FROM (SELECT t.profile_id, m.key AS held, t.same_key,"
+            " t.meant AND (t.same_consents AND m.key IS NOT NULL OR " + permitted + ") AS meant"
+            " FROM cdp_touched t LEFT JOIN cdp.destination_member m ON m.destination_id = " + id + " AND m.profile_id = t.profile_id OFFSET 0) t OFFSET 0) t"
             " WHERE t.key IS NOT NULL OR t.held IS NOT NULL OFFSET 0) t";
     }
     plans->leavers = pg::Statement(plans->whose + ", NULL::text[], NULL::boolean[]" + plans->touched);
@@ -226,7 +230,7 @@ void Destination::Prepare() {
         next + ") ORDER BY 1 LIMIT " + kPeopleAtATime;
     const std::string looked_up = "SELECT t.profile_id, EXISTS (SELECT FROM cdp.profile p WHERE p.profile_id = t.profile_id)" +
         (d.segment ? " AND EXISTS (SELECT FROM cdp.segment_member m WHERE m.profile_id = t.profile_id AND m.segment_id = " + segment_id + ")" : std::string()) +
-        ", false FROM ";
+        ", false, false FROM ";
     plans->look_up = pg::Statement(looked_up + "cdp_followed t");
     plans->people = pg::Statement(looked_up + "(" + ids + ") t ORDER BY 1", {INT8OID});
     plans->orphans = pg::Statement(

@@ -54,8 +54,8 @@ public:
     const Definition& definition() const { return definition_; }
 
     /// Puts the rows of the people in the staged rows cdp_touched (profile_id bigint, each once; meant boolean: they are there,
-    /// and in the segment; same_key boolean: the key that they are held under is theirs still) right. `leave_only`: takes out
-    /// who is to leave, and does nothing else.
+    /// and in the segment; same_key boolean: the key that they are held under is theirs still; same_consents boolean: nothing else
+    /// is permitted than was when they came) right. `leave_only`: takes out who is to leave, and does nothing else.
     Changes Maintain(bool leave_only);
     /// The same of some people, each once, with what the tables say of them.
     void Follow(std::span<const int64> people, bool leave_only);

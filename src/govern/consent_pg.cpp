@@ -189,35 +189,39 @@ void BatchConsents::WriteAnswers(const std::function<int64(int)>& profile_of, in
     for (uint64 i = 0; i < changed.size(); ++i) people->push_back(changed.Int8(i, 1));
 }
 
-std::vector<int64> BatchConsents::Write(identity::BatchIdentifiers& identifiers, const std::function<int64(int)>& profile_of, bool any_gone) {
-    static pg::Statement find(
-        "SELECT DISTINCT n.profile_id FROM cdp_batch_new n"
-        " WHERE EXISTS (SELECT FROM cdp.consent_record r WHERE r.value = n.value AND r.type = n.type)"
-        " OR EXISTS (SELECT FROM cdp.suppression s WHERE s.value = n.value AND s.type = n.type)");
+/// What was said of contact points before anybody had them comes to what holds for those who have them now.
+void BatchConsents::TakeNew(identity::BatchIdentifiers& identifiers, const std::function<int64(int)>& profile_of, std::vector<int64>* people) {
+    static pg::Statement answers(std::string("INSERT INTO cdp.consent AS c (profile_id, purpose, channel, granted, occurred_at, record_id) ") +
+                                 Holding("SELECT * FROM cdp_batch_new") + kUnlessOutweighed + " RETURNING profile_id");
+    static pg::Statement suppressed("INSERT INTO cdp.suppressed_profile (profile_id) " + Suppressed("SELECT * FROM cdp_batch_new") +
+                                    " ON CONFLICT DO NOTHING RETURNING profile_id");
     // Of most new identifiers, cookies, nobody ever says anything: they are not even looked up.
     static pg::Statement types(
         "SELECT t.name FROM cdp.identifier_type t WHERE EXISTS (SELECT FROM cdp.consent_record r WHERE r.type = t.name)"
         " OR EXISTS (SELECT FROM cdp.suppression s WHERE s.type = t.name)");
+    std::vector<std::string> spoken_of;
+    const auto rows = types.Query();
+    for (uint64 i = 0; i < rows.size(); ++i) spoken_of.push_back(rows.Text(i, 1));
+    pg::StagedRows fresh("cdp_batch_new", {{"profile_id", INT8OID}, {"type", TEXTOID}, {"value", TEXTOID}});
+    for (const int place : identifiers.by_value()) {
+        const auto& entry = identifiers.entries()[static_cast<size_t>(place)];
+        const auto& type = identifiers.rules().types()[entry.type].name;
+        if (entry.is_new && std::find(spoken_of.begin(), spoken_of.end(), type) != spoken_of.end())
+            fresh.Add({Int64GetDatum(profile_of(place)), pg::TextDatum(type), pg::TextDatum(entry.value)});
+    }
+    if (fresh.size() == 0) return;
+    for (auto* statement : {&answers, &suppressed}) {
+        const auto changed = statement->Query();
+        for (uint64 i = 0; i < changed.size(); ++i) people->push_back(changed.Int8(i, 1));
+    }
+}
+
+std::vector<int64> BatchConsents::Write(identity::BatchIdentifiers& identifiers, const std::function<int64(int)>& profile_of, bool any_gone) {
     std::vector<int64> people;
     if (ConsentsInUse()) {
         const pg::Probes probes;
         if (any_gone) MergeConsents();
-        std::vector<std::string> spoken_of;
-        const auto rows = types.Query();
-        for (uint64 i = 0; i < rows.size(); ++i) spoken_of.push_back(rows.Text(i, 1));
-        // Contact points that nobody had when something was said of them.
-        pg::StagedRows fresh("cdp_batch_new", {{"profile_id", INT8OID}, {"type", TEXTOID}, {"value", TEXTOID}});
-        for (const int place : identifiers.by_value()) {
-            const auto& entry = identifiers.entries()[static_cast<size_t>(place)];
-            const auto& type = identifiers.rules().types()[entry.type].name;
-            if (entry.is_new && std::find(spoken_of.begin(), spoken_of.end(), type) != spoken_of.end())
-                fresh.Add({Int64GetDatum(profile_of(place)), pg::TextDatum(type), pg::TextDatum(entry.value)});
-        }
-        if (fresh.size() > 0) {
-            const auto found = find.Query();
-            for (uint64 i = 0; i < found.size(); ++i) people.push_back(found.Int8(i, 1));
-        }
-        ComputeConsents(people);
+        TakeNew(identifiers, profile_of, &people);
     }
     if (!said_.empty()) {
         const int64 first_id = collect::TakeIds("cdp.consent_record_id_seq", static_cast<int64>(said_.size()));

@@ -90,6 +90,7 @@ private:
         const Purpose* purpose;
         bool granted;
     };
+    void TakeNew(identity::BatchIdentifiers& identifiers, const std::function<int64(int entry)>& profile_of, std::vector<int64>* people);
     void WriteRecords(identity::BatchIdentifiers& identifiers, int64 first_id);
     void WriteAnswers(const std::function<int64(int entry)>& profile_of, int64 first_id, std::vector<int64>* people);
 
