@@ -364,7 +364,7 @@ Changes Destination::Refill(bool leave_only) {
             const auto people = plans_->people.Query({pg::Int8(after)});
             if (people.empty()) break;
             pg::StagedRows touched("cdp_touched", TouchedColumns());
-            for (uint64 i = 0; i < people.size(); ++i) touched.Add({*people.Get(i, 1), *people.Get(i, 2), *people.Get(i, 3)});
+            for (uint64 i = 0; i < people.size(); ++i) touched.Add({*people.Get(i, 1), *people.Get(i, 2), *people.Get(i, 3), *people.Get(i, 4)});
             after = people.Int8(people.size() - 1, 1);
             const Changes more = Maintain(leave_only);
             changes.rows += more.rows;

@@ -4,6 +4,7 @@
 extern "C" {
 #include "access/tupdesc.h"
 #include "executor/tstoreReceiver.h"
+#include "utils/plancache.h"
 #include "utils/lsyscache.h"
 #include "utils/queryenvironment.h"
 #include "utils/snapmgr.h"
@@ -260,7 +261,14 @@ void StagedRows::Add(const Datum* values, const bool* nulls) {
     ++size_;
 }
 
-void StagedRows::Add(std::initializer_list<Datum> values) { Add(values.begin(), kNoNulls); }
+void StagedRows::Add(std::initializer_list<Datum> values) {
+    ExpectColumns(static_cast<int>(values.size()));
+    Add(values.begin(), kNoNulls);
+}
+
+void StagedRows::ExpectColumns(int count) const {
+    if (count != descriptor_->natts) Call([&] { elog(ERROR, "%d columns for the %d of %s", count, descriptor_->natts, relation_->md.name); });
+}
 
 TableResult::TableResult(FunctionCallInfo fcinfo) : info_(reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo)) {
     Call([&] { InitMaterializedSRF(fcinfo, 0); });
@@ -286,6 +294,7 @@ std::string OutputText(Oid type, Datum value) {
 
 uint64 StagedRows::Take(Statement& statement) {
     SPIPlanPtr plan = statement.plan();
+    ExpectColumns(static_cast<CachedPlanSource*>(llast(SPI_plan_get_plan_sources(plan)))->resultDesc->natts);
     before_statement(plan);
     const int code = Call([&] {
         DestReceiver* receiver = CreateDestReceiver(DestTuplestore);

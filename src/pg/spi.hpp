@@ -185,6 +185,8 @@ public:
     uint64 size() const { return size_; }
 
 private:
+    void ExpectColumns(int count) const;
+
     EphemeralNamedRelation relation_;
     Tuplestorestate* store_ = nullptr;
     TupleDesc descriptor_;

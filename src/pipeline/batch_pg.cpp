@@ -326,7 +326,7 @@ void WriteProfiles(Definitions& definitions, profile::People& people, std::span<
 void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone,
                  const segment::NewIdentifiers& fresh, const segment::Replay* replay) {
     WriteProfiles(definitions, people, touched, any_gone, fresh, replay);
-    static pg::Statement gone("SELECT gone, false, false FROM cdp_batch_merge");
+    static pg::Statement gone("SELECT gone, false, false, false FROM cdp_batch_merge");
     definitions.destinations.Apply([&](const activate::Definition& destination, pg::StagedRows* concerned) {
         for (const auto& t : touched) destination.Stage(t, definitions.segments->MovesOf(t.person->profile_id()), concerned);
         if (any_gone) concerned->Take(gone);
