@@ -151,6 +151,10 @@ private:
         report_at_ = now + kReportEvery;
         std::vector<Metrics> all;
         for (const auto& [name, worker] : workers_) all.push_back(worker->metrics());
+        for (const std::string& name : missing_) {
+            all.emplace_back().destination = name;
+            all.back().state = "no delivery";
+        }
         status_.Set(std::move(all), store_ != nullptr);
     }
 

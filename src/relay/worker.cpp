@@ -1,12 +1,10 @@
-// relay/worker.cpp: see worker.hpp. One destination's life, top to bottom.
-#include "relay/worker.hpp"
-
+// relay/worker.cpp: see worker.hpp. One destination's life, top to bottom; what comes in is in worker_inbound.cpp.
 #include <atomic>
 #include <thread>
 
 #include "pg/error.hpp"
-#include "relay/arrival.hpp"
 #include "relay/row.hpp"
+#include "relay/worker_stream.hpp"
 
 namespace cdp::relay {
 
@@ -14,9 +12,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr size_t kWindow = 10'000;             // changes in memory
-constexpr size_t kWindowBytes = 64 << 20;      // or so many bytes
-constexpr size_t kAtATime = 2'000;             // frames, rows and answers between two looks at everything else
 constexpr std::chrono::milliseconds kConfirmEvery = 200ms, kHeartbeat = 5s, kPurgeEvery = 60s, kNoteEvery = 5s, kStorePause = 200ms;
 
 std::atomic<int> preparing = 0;  // threads
@@ -44,32 +39,6 @@ struct Worker::Preparation {
     uint64_t position = 0, wanted = 0;
     Store::Known known;
     bool made_slot = false;
-};
-
-struct Worker::Shipment {
-    Batch* batch;
-    std::vector<Response> answers;
-    uint64_t request = 0;
-};
-
-struct Worker::Stream {
-    Stream(Connector connector, const std::string& dsn, const std::string& destination, const std::string& key_column)
-        : connector(std::move(connector)), replication(dsn), arrivals(destination, key_column) {}
-
-    Connector connector;
-    Replication replication;
-    Courier courier{Courier::Rules(), 0};
-    Arrivals arrivals;
-    Watermark watermark;
-    std::vector<Arrival> arrived;               // not looked at yet
-    std::map<uint64_t, Shipment> shipments;     // by batch
-    bool renewing = false;
-    std::vector<Settled> unstored;
-    uint64_t started = 0, last_position = 0;    // as in Store::Known; cdp.delivery may know of changes up to the latter
-    std::string loaded;                         // of what waits in cdp.delivery: the last key
-    bool waiting = false, spilling = false, truncated = false, asked = false;
-    uint64_t confirmed = 0;
-    Monotonic::time_point confirm_at{}, heartbeat_at{};
 };
 
 Worker::Worker(Target target, const Configuration& configuration, Environment secrets, HttpClient& http)
@@ -216,171 +185,9 @@ std::optional<Monotonic::time_point> Worker::Wake() const {
         if (const auto next = stream_->courier.Wake()) wake = std::min(wake, *next);
     if (!stream_->unstored.empty() || !stream_->arrived.empty()) wake = std::min(wake, store_at_);
     if (stream_->watermark.confirmed() > stream_->confirmed) wake = std::min(wake, stream_->confirm_at);
-    if (stream_->waiting && stream_->courier.size() < kWindow / 2) wake = std::min(wake, store_at_);
+    if (stream_->waiting && stream_->courier.size() < Stream::kWindow / 2) wake = std::min(wake, store_at_);
     if (error_ != noted_error_) wake = std::min(wake, note_at_);
     return wake;
-}
-
-// What comes in ------------------------------------------------------------------------------------------------------
-
-bool Worker::Full() const {
-    return !stream_->arrived.empty() || (!stream_->spilling && (stream_->courier.size() >= kWindow || stream_->courier.bytes() >= kWindowBytes));
-}
-
-void Worker::Read() {
-    more_to_read_ = false;
-    if (stopping_ || Full()) return;
-    for (size_t i = 0; i < kAtATime; ++i) {
-        const auto frame = stream_->replication.Next();
-        if (!frame) return;
-        stream_->asked |= frame->wants_reply;
-        if (frame->keepalive) {
-            if (stream_->arrived.empty()) stream_->watermark.Received(frame->lsn);
-            continue;
-        }
-        pgoutput::Message message = pgoutput::Decode(frame->message);
-        if (std::holds_alternative<pgoutput::Begin>(message)) {
-            stream_->watermark.Begin();
-            stream_->arrivals.Begin();
-        } else if (const auto* commit = std::get_if<pgoutput::Commit>(&message)) {
-            stream_->watermark.Commit(commit->end_lsn);
-        } else if (auto* relation = std::get_if<pgoutput::Relation>(&message)) {
-            stream_->arrivals.Know(std::move(*relation));
-        } else if (const auto* note = std::get_if<pgoutput::Note>(&message)) {
-            stream_->arrivals.Heed(*note);
-        } else if (const auto* row = std::get_if<pgoutput::Row>(&message)) {
-            for (Arrival& arrival : stream_->arrivals.Take(*row, frame->lsn)) {
-                arrival.transaction = stream_->watermark.Hold();
-                stream_->arrived.push_back(std::move(arrival));
-            }
-        } else if (std::holds_alternative<pgoutput::Truncate>(message)) {
-            stream_->truncated = true;
-        }
-    }
-    more_to_read_ = true;
-}
-
-/// Changes that have been settled before a restart are known by their position; the others go on.
-void Worker::Admit(Store& store) {
-    Stream& s = *stream_;
-    if (s.truncated) {
-        store.Resync(target_);
-        s.truncated = false;
-        s.waiting = true;
-    }
-    if (s.arrived.empty()) return;
-    const auto standing = store.StandingOf(target_);
-    // Of what waits in cdp.delivery the courier knows no order between keys; there it is known of everything.
-    const bool follows = std::any_of(s.arrived.begin(), s.arrived.end(), [](const Arrival& arrival) { return !arrival.after.empty(); });
-    if (follows && standing.waits && !s.spilling) {
-        if (!Persist(store)) return;
-        FeedFromTable(store, "somebody's key has changed while changes wait in cdp.delivery: they are sent from there for now");
-    }
-    std::vector<std::string> keys;
-    for (const Arrival& arrival : s.arrived)
-        if (arrival.lsn <= s.last_position) keys.push_back(arrival.key);
-    const auto positions = keys.empty() ? std::map<std::string, uint64_t>{} : store.Positions(target_, keys);
-    // Whoever came and left before delivery began is nobody's business.
-    std::erase_if(s.arrived, [&](const Arrival& arrival) {
-        const bool gone = arrival.lsn < s.started && !positions.contains(arrival.key) && !store.Current(target_, arrival.key);
-        if (gone) s.watermark.Release(arrival.transaction);
-        return gone;
-    });
-    if (s.spilling) {
-        std::vector<Parcel> spilled;
-        for (const Arrival& arrival : s.arrived) spilled.push_back(arrival.ToNote());
-        store.RecordWanted(target_, spilled);
-        metrics_.spilled += spilled.size();
-        s.waiting = true;
-        for (const Arrival& arrival : s.arrived) s.watermark.Release(arrival.transaction);
-        s.arrived.clear();
-        return;
-    }
-    std::vector<bool> settled;
-    for (Arrival& arrival : s.arrived) {
-        const auto known = positions.find(arrival.key);
-        settled.push_back(arrival.lsn <= s.last_position && known != positions.end() && arrival.lsn <= known->second);
-        if (settled.back() || !arrival.Incomplete()) continue;
-        const auto now = store.Current(target_, arrival.key);
-        // A row that is gone by now has its DELETE on the way.
-        settled.back() = !now || !arrival.Complete(target_.types, *now);
-    }
-    if (standing.waits || standing.refused) Amend(store, settled);
-    // What also waits in cdp.delivery would be taken from there after a crash: under the position that it is sent with now.
-    if (standing.waits) {
-        std::vector<Parcel> notes;
-        for (size_t i = 0; i < settled.size(); ++i)
-            if (!settled[i]) notes.push_back(s.arrived[i].ToNote());
-        if (!notes.empty()) store.RecordWanted(target_, notes, true);
-    }
-    for (size_t i = 0; i < settled.size(); ++i) {
-        if (settled[i])
-            s.watermark.Release(s.arrived[i].transaction);
-        else
-            s.courier.Add(s.arrived[i].ToParcel(target_.destination, target_.key_column));
-    }
-    s.arrived.clear();
-}
-
-/// How much of the log the slot keeps.
-uint64_t Worker::Lag() const { return end_of_log_ > stream_->confirmed ? end_of_log_ - stream_->confirmed : 0; }
-
-/// A row of which the destination has refused or not yet been sent what came before is new to it.
-void Worker::Amend(Store& store, const std::vector<bool>& settled) {
-    std::map<std::string, Arrival*> first;
-    for (size_t i = 0; i < settled.size(); ++i)
-        if (!settled[i]) first.try_emplace(stream_->arrived[i].key, &stream_->arrived[i]);
-    // The courier sees to those that it has.
-    std::erase_if(first, [&](const auto& entry) { return entry.second->kind != Change::Kind::kUpdate || stream_->courier.Has(entry.first); });
-    if (first.empty()) return;
-    std::vector<std::string> keys;
-    for (const auto& entry : first) keys.push_back(entry.first);
-    for (const std::string& key : store.NeverHeld(target_, keys)) first.at(key)->kind = Change::Kind::kInsert;
-}
-
-/// When the log that waits for the destination has grown too long.
-void Worker::Spill(Store& store) {
-    Stream& s = *stream_;
-    if (s.spilling) {
-        s.spilling = s.waiting || s.courier.size() > 0 || store.StandingOf(target_).waits;
-        if (!s.spilling) Log(Level::kInfo, "caught up", {{"destination", target_.destination}});
-        return;
-    }
-    if (static_cast<double>(Lag()) <= options_.max_lag * (1 << 20) || s.watermark.idle() || !s.unstored.empty()) return;
-    FeedFromTable(store, "the destination is too far behind: its changes are kept in cdp.delivery");
-}
-
-/// What is not settled is noted in cdp.delivery instead, and so is what follows, until nothing waits there any more.
-void Worker::FeedFromTable(Store& store, const char* why) {
-    Stream& s = *stream_;
-    const std::vector<Parcel> all = s.courier.Empty();
-    try {
-        for (size_t i = 0; i < all.size(); i += kAtATime)
-            store.RecordWanted(target_, {all.begin() + static_cast<ptrdiff_t>(i), all.begin() + static_cast<ptrdiff_t>(std::min(all.size(), i + kAtATime))});
-    } catch (const std::exception& error) {
-        // They are in nobody's memory now, but still in the log.
-        throw Error(sqlstate::object_not_in_prerequisite_state, std::string("the changes cannot be noted: ") + error.what());
-    }
-    for (const Parcel& parcel : all) s.watermark.Release(parcel.transaction);
-    metrics_.spilled += all.size();
-    s.spilling = true;
-    s.waiting = true;
-    Log(Level::kWarning, why, {{"destination", target_.destination}, {"lag_bytes", Lag()}, {"changes", all.size()}});
-}
-
-void Worker::Load(Store& store) {
-    Stream& s = *stream_;
-    if (!s.waiting || stopping_ || s.courier.size() >= kWindow / 2) return;
-    const std::vector<Wanted> waiting = store.Waiting(target_, s.loaded, kAtATime, s.courier.Keys());
-    for (const Wanted& one : waiting) {
-        s.last_position = std::max(s.last_position, one.lsn);
-        if (!one.taken || s.courier.Has(one.key)) continue;
-        const auto kind = !one.row ? Change::Kind::kDelete : one.held ? Change::Kind::kUpdate : Change::Kind::kInsert;
-        s.courier.Add(MakeParcel(kind, target_.destination, target_.key_column, one.key, one.lsn, target_.types,
-                                 one.row ? &*one.row : nullptr));
-    }
-    s.waiting = waiting.size() == kAtATime;
-    s.loaded = s.waiting ? waiting.back().key : "";
 }
 
 // What goes out ------------------------------------------------------------------------------------------------------
@@ -458,7 +265,7 @@ bool Worker::Persist(Store& store) {
     Stream& s = *stream_;
     for (Settled& settled : s.courier.TakeSettled()) s.unstored.push_back(std::move(settled));
     for (size_t i = 0; !s.unstored.empty() && i < 10; ++i) {
-        const size_t count = std::min(s.unstored.size(), kAtATime);
+        const size_t count = std::min(s.unstored.size(), Stream::kAtATime);
         const std::vector<Settled> some(s.unstored.begin(), s.unstored.begin() + static_cast<ptrdiff_t>(count));
         store.RecordAnswers(target_, some);
         s.unstored.erase(s.unstored.begin(), s.unstored.begin() + static_cast<ptrdiff_t>(count));

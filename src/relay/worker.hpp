@@ -66,6 +66,8 @@ private:
     void Fail(const std::string& message);
     void Read();
     void Admit(Store& store);
+    void DropOld(Store& store, const std::map<std::string, uint64_t>& positions);
+    void NoteAll(Store& store);
     void Amend(Store& store, const std::vector<bool>& settled);
     void Load(Store& store);
     void Spill(Store& store);

@@ -214,6 +214,11 @@ is(why(q{'user_id', 'u1'}) =~ s/;.*//r, 'no delivery|the row is in cdp_out.hook,
 sql(q{SELECT cdp.drop_destination('other')});
 ok(wait_until('no slot is left', 20, sub { sql(q{SELECT count(*) FROM pg_replication_slots}) eq '0' }), 'so does drop_destination');
 stop_relay($relay, 'TERM');
+# One that is named and has none.
+$relay = start_relay($node, arguments => [ '--listen', "127.0.0.1:$port", '--destination', 'hook' ]);
+ok(wait_until('it is said', 20, sub { http_get($port, '/health') =~ /"hook":\{"last_error":null,"state":"no delivery","well":false\}/ }), '/health says what has no delivery');
+like(slurp_file($relay->{log}), qr/there is no delivery of this destination/, 'so does the log');
+stop_relay($relay, 'TERM');
 stop_receiver($_) for $receiver, $other;
 $node->stop;
 done_testing();
