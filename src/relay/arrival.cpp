@@ -12,6 +12,7 @@ namespace {
 using pgoutput::Field;
 
 constexpr size_t kMostRelations = 1000;
+constexpr size_t kLongestNote = 100'000;  // with room for the longest keys
 
 [[noreturn]] void Misfit(const char* what) {
     throw Error(sqlstate::data_corrupted, std::string("the replication stream has a row ") + what);
@@ -81,14 +82,14 @@ void Arrivals::Know(pgoutput::Relation relation) {
 }
 
 void Arrivals::Heed(const pgoutput::Note& note) {
-    if (note.prefix != "cdp_delivery") return;
+    if (note.prefix != "cdp_delivery" || note.content.size() > kLongestNote) return;
     const auto said = nlohmann::json::parse(note.content, nullptr, false);
     const auto text = [&](const char* name) {
         const auto found = said.is_object() ? said.find(name) : said.end();
         return found != said.end() && found->is_string() ? found->get<std::string>() : std::string();
     };
-    if (text("destination") != destination_ || text("key").empty() || text("after").empty()) return;
-    after_[text("key")].push_back(text("after"));
+    const std::string key = text("key"), after = text("after");
+    if (text("destination") == destination_ && !key.empty() && !after.empty()) after_[key].push_back(after);
 }
 
 std::vector<Arrival> Arrivals::Take(const pgoutput::Row& row, uint64_t lsn) const {
