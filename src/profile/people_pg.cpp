@@ -93,6 +93,7 @@ std::unordered_map<int64, int64> People::Overdue() const {
 Person People::Before(int64 profile_id) const {
     const auto found = std::lower_bound(loaded_.begin(), loaded_.end(), profile_id, [](const auto& entry, int64 id) { return entry.first < id; });
     if (found == loaded_.end() || found->first != profile_id) return Person(traits_, profile_id, clock_);
+    // cppcheck-suppress returnDanglingLifetime ; a Person copies what it is made of
     return RowReader(traits_).Read(rows_, row_of_loaded_[static_cast<size_t>(found - loaded_.begin())], clock_);
 }
 
