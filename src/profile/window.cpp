@@ -278,13 +278,16 @@ AggregateState WindowState::Beyond(int64_t horizon) const {
     return state;
 }
 
+/// Of tallies by `leaves`, ascending.
+template <class Tallies>
+static int64_t SumBeyond(const Tallies& tallies, int64_t horizon) {
+    int64_t count = 0;
+    for (auto tally = tallies.rbegin(); tally != tallies.rend() && tally->leaves > horizon; ++tally) count += tally->count;
+    return count;
+}
+
 int64_t WindowState::CountBeyond(int64_t horizon) const {
-    const auto sum = [horizon](const std::vector<Tally>& tallies) {
-        int64_t count = 0;
-        for (auto tally = tallies.rbegin(); tally != tallies.rend() && tally->leaves > horizon; ++tally) count += tally->count;
-        return count;
-    };
-    return aggregate_ == Aggregate::kDistinctCount ? sum(TallyOfValues()) : sum(tallies_);
+    return aggregate_ == Aggregate::kDistinctCount ? SumBeyond(TallyOfValues(), horizon) : SumBeyond(tallies_, horizon);
 }
 
 /// When each value leaves, ascending. Equal ones, which are neighbours, are one value.
@@ -325,7 +328,7 @@ int64_t WindowState::WhenCountLeaves(const Window& window, int64_t clock, int64_
     // From one midnight at which something counts again to the next.
     for (int64_t from = clock;;) {
         const int64_t horizon = window.Horizon(from);
-        int64_t count = CountBeyond(horizon), back = kNever;
+        int64_t count = SumBeyond(tallies, horizon), back = kNever;
         if (now && holds(count) != *now) return from;
         now = holds(count);
         for (auto tally = tallies.begin(); tally != tallies.end(); ++tally) {

@@ -70,6 +70,7 @@ Parcel Arrival::ToNote() const {
     Parcel note;
     note.change.key = key;
     note.change.lsn = lsn;
+    note.transaction = transaction;
     note.after = after;
     if (kind != Change::Kind::kDelete && !Incomplete()) note.hash = RowHash(row);
     return note;
@@ -109,21 +110,18 @@ std::vector<Arrival> Arrivals::Take(const pgoutput::Row& row, uint64_t lsn) cons
     std::vector<Arrival> arrivals;
     if (row.kind == pgoutput::Row::Kind::kDelete) {
         if (!row.old) Misfit("without its key");
-        arrivals.push_back({Change::Kind::kDelete, key_of(*row.old), {}, relation, lsn, 0, {}});
+        arrivals.push_back({Change::Kind::kDelete, key_of(*row.old), {}, relation, lsn});
         return arrivals;
     }
     if (!row.row) Misfit("without its values");
     const std::string& now = key_of(*row.row);
     const bool moved = row.kind == pgoutput::Row::Kind::kUpdate && row.old && key_of(*row.old) != now;
+    if (moved) arrivals.push_back({Change::Kind::kDelete, key_of(*row.old), {}, relation, lsn});
     const bool is_new = moved || row.kind == pgoutput::Row::Kind::kInsert;
-    const auto after = after_.find(now);
-    Arrival arrival{is_new ? Change::Kind::kInsert : Change::Kind::kUpdate, now, *row.row, relation, lsn, 0,
-                    after == after_.end() ? std::vector<std::string>() : after->second};
-    if (moved) {
-        arrivals.push_back({Change::Kind::kDelete, key_of(*row.old), {}, relation, lsn, 0, {}});
-        arrival.after.push_back(arrivals.back().key);
-    }
-    arrivals.push_back(std::move(arrival));
+    arrivals.push_back({is_new ? Change::Kind::kInsert : Change::Kind::kUpdate, now, *row.row, relation, lsn});
+    auto& after = arrivals.back().after;
+    if (const auto said = after_.find(now); said != after_.end()) after = said->second;
+    if (moved) after.push_back(key_of(*row.old));
     return arrivals;
 }
 

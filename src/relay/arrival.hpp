@@ -15,7 +15,7 @@ struct Arrival {
     pgoutput::Tuple row;  // empty of a delete
     std::shared_ptr<const pgoutput::Relation> relation;
     uint64_t lsn = 0, transaction = 0;
-    std::vector<std::string> after;  // see Parcel
+    std::vector<std::string> after{};  // see Parcel
 
     /// Has values that were not sent along, since the UPDATE did not touch them.
     bool Incomplete() const;

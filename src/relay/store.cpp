@@ -1,7 +1,6 @@
 // relay/store.cpp: see store.hpp.
 #include "relay/store.hpp"
 
-#include <algorithm>
 #include <pqxx/pqxx>
 
 #include "pg/error.hpp"
@@ -206,16 +205,13 @@ void Store::RecordAnswers(const Target& target, const std::vector<Settled>& sett
 
 void Store::RecordWanted(const Target& target, const std::vector<Parcel>& parcels, bool only_waiting) {
     // Of each key the last change, which follows all that any of them follows, and what that follows.
-    std::vector<const Parcel*> in_order;
-    for (const Parcel& parcel : parcels) in_order.push_back(&parcel);
-    std::stable_sort(in_order.begin(), in_order.end(), [](const Parcel* a, const Parcel* b) { return a->change.lsn < b->change.lsn; });
     std::map<std::string_view, const Parcel*> last;
     std::map<std::string_view, std::set<std::string_view>> follows;
-    for (const Parcel* parcel : in_order) {
-        last[parcel->change.key] = parcel;
-        for (const std::string& other : parcel->after) {
+    for (const Parcel& parcel : parcels) {
+        last[parcel.change.key] = &parcel;
+        for (const std::string& other : parcel.after) {
             const auto theirs = follows[other];
-            auto& ours = follows[parcel->change.key];
+            auto& ours = follows[parcel.change.key];
             ours.insert(other);
             ours.insert(theirs.begin(), theirs.end());
         }

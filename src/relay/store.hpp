@@ -71,7 +71,7 @@ public:
     std::map<std::string, uint64_t> Positions(const Target& target, const std::vector<std::string>& keys);
 
     void RecordAnswers(const Target& target, const std::vector<Settled>& settled);
-    /// Changes that will be sent from the table; `only_waiting`: of keys that wait in cdp.delivery already.
+    /// Changes that will be sent from the table, by their LSN; `only_waiting`: of keys that wait in cdp.delivery already.
     void RecordWanted(const Target& target, const std::vector<Parcel>& parcels, bool only_waiting = false);
     struct Standing {
         bool waits = false;    // anything, in cdp.delivery

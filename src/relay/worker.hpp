@@ -67,7 +67,7 @@ private:
     void Read();
     void Admit(Store& store);
     void DropOld(Store& store, const std::map<std::string, uint64_t>& positions);
-    void NoteAll(Store& store);
+    void Note(Store& store, const std::vector<Parcel>& parcels);
     void Amend(Store& store, const std::vector<bool>& settled);
     void Load(Store& store);
     void Spill(Store& store);

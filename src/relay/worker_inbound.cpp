@@ -1,4 +1,6 @@
 // relay/worker_inbound.cpp: a Worker's changes, from its replication slot or from cdp.delivery, until its courier has them.
+#include <algorithm>
+
 #include "pg/error.hpp"
 #include "relay/worker_stream.hpp"
 
@@ -50,10 +52,10 @@ void Worker::Admit(Store& store) {
         s.waiting = true;
     }
     if (s.arrived.empty()) return;
-    const auto standing = store.StandingOf(target_);
+    const auto standing = s.spilling ? Store::Standing() : store.StandingOf(target_);
     // Of what waits in cdp.delivery the courier knows no order between keys; there it is known of everything.
     const bool follows = std::any_of(s.arrived.begin(), s.arrived.end(), [](const Arrival& arrival) { return !arrival.after.empty(); });
-    if (follows && standing.waits && !s.spilling) {
+    if (follows && standing.waits) {
         if (!Persist(store)) return;
         FeedFromTable(store, "somebody's key has changed while changes wait in cdp.delivery: they are sent from there for now");
     }
@@ -62,8 +64,13 @@ void Worker::Admit(Store& store) {
         if (arrival.lsn <= s.last_position) keys.push_back(arrival.key);
     const auto positions = keys.empty() ? std::map<std::string, uint64_t>{} : store.Positions(target_, keys);
     DropOld(store, positions);
-    if (s.spilling) return NoteAll(store);
-
+    if (s.spilling) {
+        std::vector<Parcel> notes;
+        for (const Arrival& arrival : s.arrived) notes.push_back(arrival.ToNote());
+        Note(store, notes);
+        s.arrived.clear();
+        return;
+    }
     std::vector<bool> settled;
     for (Arrival& arrival : s.arrived) {
         const auto known = positions.find(arrival.key);
@@ -93,6 +100,7 @@ void Worker::Admit(Store& store) {
 /// Whoever came and left before delivery began is nobody's business.
 void Worker::DropOld(Store& store, const std::map<std::string, uint64_t>& positions) {
     Stream& s = *stream_;
+    if (std::none_of(s.arrived.begin(), s.arrived.end(), [&](const Arrival& arrival) { return arrival.lsn < s.started; })) return;
     std::vector<bool> old;
     for (const Arrival& arrival : s.arrived)
         old.push_back(arrival.lsn < s.started && !positions.contains(arrival.key) && !store.Current(target_, arrival.key));
@@ -106,16 +114,14 @@ void Worker::DropOld(Store& store, const std::map<std::string, uint64_t>& positi
     s.arrived = std::move(kept);
 }
 
-/// In cdp.delivery instead of sending it.
-void Worker::NoteAll(Store& store) {
-    Stream& s = *stream_;
-    std::vector<Parcel> notes;
-    for (const Arrival& arrival : s.arrived) notes.push_back(arrival.ToNote());
-    store.RecordWanted(target_, notes);
-    metrics_.spilled += notes.size();
-    s.waiting = true;
-    for (const Arrival& arrival : s.arrived) s.watermark.Release(arrival.transaction);
-    s.arrived.clear();
+/// Has them sent from the destination's table, in time, instead of keeping the log for them. A key's go no later than those of
+/// one that follows it.
+void Worker::Note(Store& store, const std::vector<Parcel>& parcels) {
+    for (size_t i = 0; i < parcels.size(); i += Stream::kAtATime)
+        store.RecordWanted(target_, {parcels.begin() + static_cast<ptrdiff_t>(i), parcels.begin() + static_cast<ptrdiff_t>(std::min(parcels.size(), i + Stream::kAtATime))});
+    for (const Parcel& parcel : parcels) stream_->watermark.Release(parcel.transaction);
+    metrics_.spilled += parcels.size();
+    stream_->waiting = true;
 }
 
 /// How much of the log the slot keeps.
@@ -149,18 +155,15 @@ void Worker::Spill(Store& store) {
 /// What is not settled is noted in cdp.delivery instead, and so is what follows, until nothing waits there any more.
 void Worker::FeedFromTable(Store& store, const char* why) {
     Stream& s = *stream_;
-    const std::vector<Parcel> all = s.courier.Empty();
+    std::vector<Parcel> all = s.courier.Empty();
+    std::stable_sort(all.begin(), all.end(), [](const Parcel& a, const Parcel& b) { return a.change.lsn < b.change.lsn; });
     try {
-        for (size_t i = 0; i < all.size(); i += Stream::kAtATime)
-            store.RecordWanted(target_, {all.begin() + static_cast<ptrdiff_t>(i), all.begin() + static_cast<ptrdiff_t>(std::min(all.size(), i + Stream::kAtATime))});
+        Note(store, all);
     } catch (const std::exception& error) {
         // They are in nobody's memory now, but still in the log.
         throw Error(sqlstate::object_not_in_prerequisite_state, std::string("the changes cannot be noted: ") + error.what());
     }
-    for (const Parcel& parcel : all) s.watermark.Release(parcel.transaction);
-    metrics_.spilled += all.size();
     s.spilling = true;
-    s.waiting = true;
     Log(Level::kWarning, why, {{"destination", target_.destination}, {"lag_bytes", Lag()}, {"changes", all.size()}});
 }
 

@@ -43,7 +43,9 @@ process(join('; ', order('ann', 'a-1'), order('bob', 'b-1'), order('col', 'c-1')
 deliver('cookies', '{}');
 deliver('spilled', '{"max_lag": 0, "batch": 10}');
 deliver('people', '{}');
-my $relay = start_relay($node);
+my $port = free_port();
+my %how = (arguments => [ '--listen', "127.0.0.1:$port" ]);
+my $relay = start_relay($node, %how);
 for my $name ('cookies', 'spilled') { arrives($name, "$_-1", "insert $_-1 1", "$name: the first copy") for qw(a b) }
 
 # The old key's removal fails time and again.
@@ -58,7 +60,7 @@ sql(q{SELECT pg_logical_emit_message(true, 'cdp_delivery', n) FROM unnest('{junk
 behave($receivers{$_}, { poison => ['a-2'] }) for 'cookies', 'spilled';
 arrives('cookies', 'a-1', 'insert a-1 1, delete a-1', 'cookies: it is gone');
 stop_relay($relay, 'KILL');
-$relay = start_relay($node);
+$relay = start_relay($node, %how);
 process(order('bob', 'b-1'));
 arrives($_, 'b-1', 'insert b-1 1, update b-1 2, update b-1 3', "$_: others go on after a crash") for 'cookies', 'spilled';
 is(arrived($_, 'a-3'), '', "$_: the newest key waits still") for 'cookies', 'spilled';
@@ -91,6 +93,21 @@ is(arrived('cookies', 'c-2'), '', 'and waits there, too');
 behave($receivers{cookies}, {});
 ok(wait_until('c-2 arrives', 30, sub { arrived('cookies', 'c-2') eq 'insert c-2 3' }), 'until its turn has come');
 is(arrived('cookies', 'c-.') =~ s/^.*(delete c-1)/$1/r, 'delete c-1, insert c-2 3', 'in order');
+
+# However much waits in memory when it is moved there.
+process(join('; ', map { order("w$_", "w$_-1") } 1 .. 20));
+ok(wait_until('all wanderers are there', 30, sub { sql(q{SELECT count(*) FROM cdp.delivery WHERE destination = 'cookies' AND key LIKE 'w%' AND status = 'delivered'}) eq '20' }), 'more people');
+behave($receivers{cookies}, { status => 503 });
+process(q{SELECT cdp.track('Order', 'm' || i, anonymous_id => 'm' || i || '-1') FROM generate_series(1, 2500) i});
+process(join('; ', map { order("w$_", "w$_-2") } 1 .. 20));
+ok(wait_until('the relay has read it', 30, sub { http_get($port, '/metrics') =~ /^cdp_relay_waiting\{destination="cookies"\} 2540$/m }), 'much waits in memory');
+sql(q{UPDATE cdp.delivery SET status = 'pending' WHERE destination = 'cookies' AND key = 'e-2'});
+process(order('eve', 'e-3'));
+ok(wait_until('it waits in cdp.delivery', 30, sub { sql(q{SELECT count(*) FROM cdp.delivery WHERE destination = 'cookies' AND key LIKE 'm%' AND status = 'pending'}) eq '2500' }), 'then in cdp.delivery');
+is(sql(q{SELECT count(*) FROM cdp.delivery WHERE destination = 'cookies' AND key LIKE 'w%-2' AND after = ARRAY[replace(key, '-2', '-1')]}), '20', 'with its order');
+behave($receivers{cookies}, {});
+ok(wait_until('all of it arrives', 60, sub { sql(q{SELECT pending FROM cdp.delivery_report WHERE destination = 'cookies'}) eq '0' }), 'and comes through');
+is(wandering([ grep { $_->{key} =~ /^w/ } @{ received($receivers{cookies}) } ], 'orders'), '', 'in order');
 
 # A row that was refused at first, and is taken as it is later, is new to the destination.
 behave($receivers{cookies}, { refuse => [ 'f-1', 'g-1' ] });
