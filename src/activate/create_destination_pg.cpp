@@ -205,7 +205,7 @@ Oid CreateDestination(const Request& request, Oid owner) {
                 pg::Literal("Destination \"" + d.name + "\" of cdp, kept current by it. Made by cdp.create_destination."));
     pg::Execute("GRANT SELECT ON " + d.table + " TO cdp_admin, cdp_pii");
     Insert(d, columns);
-    Destination(d).Refill();
+    Destination(d, std::make_shared<govern::ConsentAnswers>(true)).Refill();
     pg::Execute("CREATE PUBLICATION " + pg::Identifier(PublicationOf(d.name)) + " FOR TABLE ONLY " + d.table);
     return DatumGetObjectId(*pg::Query("SELECT $1::regclass", {pg::Text(d.table)}).Get(0, 1));
 }

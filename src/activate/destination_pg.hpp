@@ -2,9 +2,11 @@
 // possible changes: a person who leaves is a DELETE, who enters an INSERT, whose columns differ an UPDATE; for
 // everybody else nothing at all is written.
 //
-// Expressions that users wrote are evaluated in a SELECT of their own, with the rights of the destination's owner,
-// in a security-restricted operation. Only their values are then written, by the extension's owner.
+// Expressions that users wrote are evaluated on rows of cdp.profile, with the rights of the destination's owner, in a
+// security-restricted operation. Only their values are then written, by the extension's owner.
 #pragma once
+
+#include <map>
 
 #include "segment/segments_pg.hpp"
 
@@ -26,6 +28,7 @@ struct Definition {
     bool asks_segments = false;                                 // its columns call segment_names()
     std::vector<std::string> asks_purposes;                     // and ask consent for these
     std::vector<int> reads;                                     // the columns of cdp.profile that they are computed from: their places; ascending
+    bool reads_foreign = true;                                  // some of them may be the users' own
 
     bool KeyedByProfile() const { return key == "profile_id"; }
     /// Whether a change of the members of one of these segments may change it.
@@ -34,9 +37,23 @@ struct Definition {
     bool DependsOnConsent(std::string_view to) const;
     /// Whether what a batch did to a person may change their row. `moves`: the segments that they entered and left by it.
     bool Concerns(const segment::Touched& touched, std::span<const segment::Transition> moves) const;
-    /// Adds them to cdp_touched then.
-    void Stage(const segment::Touched& touched, std::span<const segment::Transition> moves, pg::StagedRows* people) const;
 };
+
+/// Somebody whose row may have to come, to go or to become another.
+struct Candidate {
+    int64 profile_id;
+    bool meant = false;                 // they are there, and in the segment
+    bool same_key = false;              // the key that they are held under is theirs still
+    bool same_consents = false;         // nothing else is permitted than was when they came
+    profile::Person* person = nullptr;  // as they are now; null: as cdp.profile has them
+    bool is_new = false;                // they were nobody before, and no row is theirs
+    bool unspoken_of = false;           //   nothing was ever said of them
+    std::string_view key = {};          //   their key, where that is an identifier
+};
+
+/// Of people who were nobody before a batch: their identifier of a type that was seen last, by the type's id and their places in
+/// the batch. It is as new as they are.
+using KeysOfNew = std::map<int, std::vector<std::string_view>>;
 
 /// How many rows were written.
 struct Changes {
@@ -47,16 +64,19 @@ struct Changes {
 /// One destination. Everything here needs an open Spi, the pipeline's lock, and acts as the extension's owner.
 class Destination {
 public:
-    explicit Destination(Definition definition);
+    /// `answers`: what people consent to, and who is suppressed; shared by several destinations. Who maintains them makes it forget what
+    /// may have changed.
+    Destination(Definition definition, std::shared_ptr<govern::ConsentAnswers> answers);
     ~Destination();
     Destination(Destination&&) noexcept;
 
     const Definition& definition() const { return definition_; }
 
-    /// Puts the rows of the people in the staged rows cdp_touched (profile_id bigint, each once; meant boolean: they are there,
-    /// and in the segment; same_key boolean: the key that they are held under is theirs still; same_consents boolean: nothing else
-    /// is permitted than was when they came) right. `leave_only`: takes out who is to leave, and does nothing else.
-    Changes Maintain(bool leave_only);
+    /// Notes a person whom a batch touched, who is in its place `place`, if it concerns this destination.
+    void Stage(const segment::Touched& touched, std::span<const segment::Transition> moves, size_t place, const KeysOfNew& keys,
+               std::vector<Candidate>* candidates) const;
+    /// Puts the rows of people, each once, right. `leave_only`: takes out who is to leave, and does nothing else.
+    Changes Maintain(std::span<const Candidate> candidates, bool leave_only);
     /// The same of some people, each once, with what the tables say of them.
     void Follow(std::span<const int64> people, bool leave_only);
     /// The same of all rows, whosever they are.
@@ -66,28 +86,42 @@ public:
 
 private:
     struct Plans;
+    struct Member;
+    struct Contents;
     void Prepare();        // who is in it
     void PrepareValues();  // and with what
-    std::vector<std::string> FindColumns();
+    void PrepareColumn(size_t column, Oid owner);
+    void FindHeld(std::vector<Member>* members);
+    void FindPermitted(std::vector<Member>* members);
+    void FindKeys(std::vector<Member>* members);
+    void Leave(std::span<const Member> members, bool leave_only, Changes* changes);
+    void Remember(std::span<const Member> members, Changes* changes);
+    pg::Rows ReadProfiles(std::vector<Member>* members);
+    Contents FindContents(std::vector<Member>* members);
+    void Enter(std::vector<Member> members, Changes* changes);
+    bool IsPermitted(const Candidate& candidate) const;
 
     Definition definition_;
+    std::shared_ptr<govern::ConsentAnswers> answers_;
     std::unique_ptr<Plans> plans_;
 };
 
 class Destinations {
 public:
-    /// Reads cdp.destination. Statements are planned when first used, and kept.
-    static Destinations Load();
+    /// Reads cdp.destination. Statements are planned when first used, and kept. `traits`: as those know them who are in memory.
+    static Destinations Load(const profile::Traits* traits = nullptr);
 
     const std::vector<Destination>& all() const { return destinations_; }
     /// Throws if there is none of that name.
     const Destination& Named(std::string_view name) const;
 
-    /// Puts the rows right of everybody whom stage(definition, &people) adds to cdp_touched: by Definition::Stage, and who was
-    /// merged away. After profiles, identifiers and memberships are written. A value that does not fit throws. A destination that cannot be kept at all (its table is gone, its
-    /// owner may not read a column any more) stops nobody else: it stands still, with a WARNING, and
+    /// Puts the rows right of everybody whom stage(destination, &candidates) adds: by Destination::Stage, and who was merged away.
+    /// After profiles, identifiers, consents and memberships are written. A destination that cannot be kept (its table is gone, its
+    /// owner may not read a column any more, a value does not fit) stops nobody else: it stands still, with a WARNING, and
     /// cdp.destination.problem says why; only who has to leave it does.
-    void Apply(const std::function<void(const Definition&, pg::StagedRows*)>& stage);
+    void Apply(const std::function<void(const Destination&, std::vector<Candidate>*)>& stage);
+    /// The ids of the types of identifiers that are keys, ascending.
+    std::vector<int> KeyTypes() const;
 
     /// The same for some people, each once, in all destinations, with what the tables say of them: when it is not known what has
     /// changed about them.
@@ -111,6 +145,7 @@ private:
     template <class F>
     void RefillThose(F&& concerned);
 
+    std::shared_ptr<govern::ConsentAnswers> answers_;  // to what they all ask, and who is suppressed; forgets everybody when work begins
     std::vector<Destination> destinations_;
 };
 

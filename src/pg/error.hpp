@@ -45,6 +45,7 @@ inline constexpr const char* syntax_error = "42601";
 inline constexpr const char* datatype_mismatch = "42804";
 inline constexpr const char* feature_not_supported = "0A000";
 inline constexpr const char* insufficient_privilege = "42501";
+inline constexpr const char* unique_violation = "23505";
 inline constexpr const char* dependent_objects_still_exist = "2BP01";
 inline constexpr const char* object_not_in_prerequisite_state = "55000";
 inline constexpr const char* invalid_object_definition = "42P17";

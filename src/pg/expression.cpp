@@ -23,6 +23,7 @@ extern "C" {
 #include "parser/parse_relation.h"
 #include "parser/parser.h"
 #include "utils/acl.h"
+#include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -112,20 +113,28 @@ std::string ColumnsOf(Oid relation) {
 }
 
 /// An expression over rows of `rel`, analysed: of type boolean, or of any type.
-Node* analyse(ParseState* state, Node* raw, const char* text, Relation rel, const char* alias, Condition::Kind kind) {
+Node* analyse(ParseState* state, Node* raw, const char* text, Relation rel, const char* alias, const Condition::Options& options) {
     state->p_sourcetext = text;
     ParseNamespaceItem* item = addRangeTableEntryForRelation(state, rel, AccessShareLock, makeAlias(alias, NIL), false, true);
     addNSItemToQuery(state, item, false, true, true);
     // A value is what a generated column might be: no aggregates, sets or subqueries.
-    Node* expression = transformExpr(state, raw, kind == Condition::Kind::kValue ? EXPR_KIND_GENERATED_COLUMN : EXPR_KIND_WHERE);
+    Node* expression = transformExpr(state, raw, options.kind == Condition::Kind::kValue ? EXPR_KIND_GENERATED_COLUMN : EXPR_KIND_WHERE);
     const Oid type = exprType(expression);
-    if (kind == Condition::Kind::kCondition) {
+    if (options.kind == Condition::Kind::kCondition) {
         if (type != BOOLOID && type != UNKNOWNOID)
             ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH), errmsg("it must be of type boolean, not %s", format_type_be(type)),
                             parser_errposition(state, exprLocation(expression))));
         expression = coerce_to_boolean(state, expression, "WHERE");
     } else if (type == UNKNOWNOID) {
         expression = coerce_to_target_type(state, expression, UNKNOWNOID, TEXTOID, -1, COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, -1);
+    }
+    if (OidIsValid(options.type)) {
+        Node* cast = coerce_to_target_type(state, expression, exprType(expression), options.type, options.typmod, COERCION_EXPLICIT, COERCE_EXPLICIT_CAST, -1);
+        if (cast == nullptr)
+            ereport(ERROR, (errcode(ERRCODE_CANNOT_COERCE), errmsg("cannot cast type %s to %s", format_type_be(exprType(expression)),
+                                                                   format_type_with_typemod(options.type, options.typmod)),
+                            parser_errposition(state, exprLocation(expression))));
+        expression = cast;
     }
     assign_expr_collations(state, expression);
     return expression;
@@ -204,7 +213,7 @@ void Condition::Parse(Oid relation, const char* alias, std::span<const char* con
     tree_ = Call([&] {
         ParseState* state = make_parsestate(nullptr);
         Relation rel = table_open(relation, AccessShareLock);
-        Node* expression = analyse(state, raw, text_.c_str(), rel, alias, options_.kind);
+        Node* expression = analyse(state, raw, text_.c_str(), rel, alias, options_);
         type_name = format_type_with_typemod(exprType(expression), exprTypmod(expression));
         inspect_expression(expression, &walk);
         if (walk.refused != nullptr)
@@ -367,6 +376,20 @@ void Condition::Evaluate(std::span<const Row> rows, std::span<const Input> input
         ResetExprContext(context_);
         const Datum result = ExecEvalExprSwitchContext(state_, context_, &null);
         results[i] = !null && DatumGetBool(result);
+    });
+}
+
+void Condition::Values(std::span<const Row> rows, std::span<const Input> inputs, std::vector<Input>* values) {
+    values->assign(rows.size(), Input{Datum(0), true});
+    Input* results = values->data();
+    int16 length;
+    bool by_value;
+    Call([&] { get_typlenbyval(exprType(tree_), &length, &by_value); });
+    ForEach(rows, inputs, [&](size_t i) {
+        bool null;
+        ResetExprContext(context_);
+        const Datum result = ExecEvalExprSwitchContext(state_, context_, &null);
+        if (!null) results[i] = {datumCopy(result, by_value, length), false};
     });
 }
 

@@ -33,7 +33,7 @@ struct SpecialCall {
 
 /// What a condition's text may be.
 struct ConditionOptions {
-    /// A boolean condition, or an expression of any type (then there is Texts instead of Evaluate).
+    /// A boolean condition, or an expression of any type (then there are Values and Texts instead of Evaluate).
     enum class Kind { kCondition, kValue };
     /// now() and its like: refused; allowed where it can be foreseen when they change something (NextFlip); or allowed
     /// however they are used (then there is no NextFlip).
@@ -45,6 +45,9 @@ struct ConditionOptions {
     /// is never evaluated here, only as SQL.
     enum class Subqueries { kRefused, kFollowed, kAnyUse };
     Subqueries subqueries = Subqueries::kRefused;
+    /// Of a value: what it is cast to; InvalidOid: it stays what it is.
+    Oid type = InvalidOid;
+    int32 typmod = -1;
 };
 
 class Condition {
@@ -116,7 +119,9 @@ public:
     /// NULL counts as false. Throws what the expression raises.
     void Evaluate(std::span<const Row> rows, std::span<const Input> inputs, std::vector<char>* holds);
 
-    /// Of an expression that may be of any type: its value for each row, as its type writes it, in the current memory context; null: NULL.
+    /// Of an expression that may be of any type: its value for each row, in the current memory context.
+    void Values(std::span<const Row> rows, std::span<const Input> inputs, std::vector<Input>* values);
+    /// The same as its type writes it, where it asks for nothing beside the row; null: NULL.
     void Texts(std::span<const Row> rows, std::vector<const char*>* values);
 
     /// The first instant after row.clock at which time alone might change its value for this row, as long as row and

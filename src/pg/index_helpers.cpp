@@ -210,7 +210,7 @@ void Complete(HelpersBoard* board, const Item& item) {
 
 }  // namespace
 
-IndexHelpers::IndexHelpers(size_t rows) {
+IndexHelpers::IndexHelpers(size_t rows) : level_(GetCurrentTransactionNestLevel()) {
     if (rows < kFewestRows || index_helpers == 0 || innermost != nullptr) return;
     Start();
     innermost = this;
@@ -260,7 +260,7 @@ bool IndexHelpers::Takes(Relation table, std::span<const Relation> indexes, size
         return !RelationUsesLocalBuffers(relation) && relation->rd_createSubid == InvalidSubTransactionId &&
                relation->rd_newRelfilenodeSubid == InvalidSubTransactionId && relation->rd_firstRelfilenodeSubid == InvalidSubTransactionId;
     };
-    return !helpers_.empty() && rows >= kFewestHanded && board_->items + indexes.size() <= kMostItems && known_to_all(table) &&
+    return !helpers_.empty() && rows >= kFewestHanded && GetCurrentTransactionNestLevel() == level_ && board_->items + indexes.size() <= kMostItems && known_to_all(table) &&
            std::all_of(indexes.begin(), indexes.end(), known_to_all);
 }
 

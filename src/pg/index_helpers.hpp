@@ -38,7 +38,8 @@ public:
 
     /// The one that takes rows, if any does.
     static IndexHelpers* current();
-    /// Whether so many rows of a table can be handed over, with entries for all of its indexes.
+    /// Whether so many rows of a table can be handed over, with entries for all of its indexes. Not in a subtransaction that began since:
+    /// it may be rolled back, and its rows be vacuumed away, before a helper has come to them.
     bool Takes(Relation table, std::span<const Relation> indexes, size_t rows) const;
     /// Hands over rows of `table`, which is `root` or a partition of it, at `places`, for these indexes. `moved`: by an update
     /// that has changed nothing that is in the indexes.
@@ -54,6 +55,7 @@ private:
     static void BeforeStatement(SPIPlanPtr plan);
     static void StopAtExit(int code, Datum);
 
+    int level_;
     dsm_segment* segment_ = nullptr;
     HelpersBoard* board_ = nullptr;  // in `segment_`
     std::vector<BackgroundWorkerHandle*> helpers_;

@@ -262,12 +262,9 @@ void StagedRows::Add(const Datum* values, const bool* nulls) {
 }
 
 void StagedRows::Add(std::initializer_list<Datum> values) {
-    ExpectColumns(static_cast<int>(values.size()));
-    Add(values.begin(), kNoNulls);
-}
-
-void StagedRows::ExpectColumns(int count) const {
+    const int count = static_cast<int>(values.size());
     if (count != descriptor_->natts) Call([&] { elog(ERROR, "%d columns for the %d of %s", count, descriptor_->natts, relation_->md.name); });
+    Add(values.begin(), kNoNulls);
 }
 
 TableResult::TableResult(FunctionCallInfo fcinfo) : info_(reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo)) {
@@ -290,24 +287,6 @@ std::string OutputText(Oid type, Datum value) {
     std::string result(text);
     pfree(text);
     return result;
-}
-
-uint64 StagedRows::Take(Statement& statement) {
-    SPIPlanPtr plan = statement.plan();
-    ExpectColumns(static_cast<CachedPlanSource*>(llast(SPI_plan_get_plan_sources(plan)))->resultDesc->natts);
-    before_statement(plan);
-    const int code = Call([&] {
-        DestReceiver* receiver = CreateDestReceiver(DestTuplestore);
-        SetTuplestoreDestReceiverParams(receiver, store_, CurrentMemoryContext, false, nullptr, nullptr);
-        SPIExecuteOptions options{};
-        options.dest = receiver;
-        const int result = SPI_execute_plan_extended(plan, &options);
-        receiver->rDestroy(receiver);
-        return result;
-    });
-    Check(code, statement.sql());
-    size_ += SPI_processed;
-    return SPI_processed;
 }
 
 }  // namespace cdp::pg

@@ -180,13 +180,9 @@ public:
 
     void Add(const Datum* values, const bool* nulls);
     void Add(std::initializer_list<Datum> values);
-    /// Adds the rows that `statement` (without arguments) returns, which are of these columns. How many they are.
-    uint64 Take(Statement& statement);
     uint64 size() const { return size_; }
 
 private:
-    void ExpectColumns(int count) const;
-
     EphemeralNamedRelation relation_;
     Tuplestorestate* store_ = nullptr;
     TupleDesc descriptor_;

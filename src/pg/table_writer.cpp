@@ -15,6 +15,7 @@ extern "C" {
 #include "executor/execPartition.h"
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
+#include "utils/acl.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -37,9 +38,11 @@ Relation Open(const std::string& table, LOCKMODE lock) {
     });
 }
 
-/// Whether rows of these columns can be written without a statement.
+/// Whether rows of these columns can be written without a statement: one would do no more, and be allowed.
 bool IsPlain(Relation rel, std::span<const AttrNumber> ours) {
     const Form_pg_class form = rel->rd_rel;
+    constexpr AclMode kRights = ACL_INSERT | ACL_UPDATE;
+    if (pg_class_aclmask(RelationGetRelid(rel), GetUserId(), kRights, ACLMASK_ALL) != kRights) return false;
     if ((form->relkind != RELKIND_RELATION && form->relkind != RELKIND_PARTITIONED_TABLE) || form->relhasrules ||
         form->relrowsecurity || rel->trigdesc != nullptr)
         return false;

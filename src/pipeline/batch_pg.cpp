@@ -55,6 +55,7 @@ private:
     void Replay(size_t place, const profile::Reads& reads, const segment::Replay::Moment& moment);
     void WritePeople();
     void WriteConsents(bool any_gone);
+    activate::KeysOfNew KeysOfNew();
     std::span<identity::Candidate> Carried(const Accepted& a) { return std::span(carried_).subspan(a.first, a.count); }
     std::span<identity::Candidate> Kept(const Accepted& a) { return Carried(a).first(static_cast<size_t>(a.joined.kept)); }
     int64 EventId(size_t i) const { return DatumGetInt64(events_->rows()[i].values[profile::kEventId]); }
@@ -264,10 +265,32 @@ void Batch::WritePeople() {
     profile::WriteAccounts(events_->rows(), [&](size_t i) { return people_->OfNode(accepted_[i].joined.node).profile_id(); }, merged);
     const segment::Replay replay{[&](size_t place, const auto& reads) { return Changing(place, reads); },
                                  [&](size_t place, const auto& reads, const auto& moment) { Replay(place, reads, moment); }};
-    pipeline::WritePeople(definitions_, *people_, touched_, merged, {ledger_.first_new(), ledger_.new_count()}, &replay);
+    pipeline::WritePeople(definitions_, *people_, touched_, merged, {{ledger_.first_new(), ledger_.new_count()}, &replay, KeysOfNew()});
     if (!overdue_.empty()) definitions_.destinations.Follow(overdue_);
     NoteProblems(definitions_);
     collect::MessageKeys::Remember(std::move(keys_), pg::dedupe_window);
+}
+
+activate::KeysOfNew Batch::KeysOfNew() {
+    activate::KeysOfNew keys;
+    for (const int type_id : definitions_.destinations.KeyTypes()) keys[type_id].resize(people_->size());
+    if (keys.empty()) return keys;
+    const auto& entries = identifiers_.entries();
+    std::vector<std::pair<int64, int64>> seen(people_->size() * keys.size());  // when, and the identifier's id
+    size_t begin = 0;
+    for (auto& [type_id, values] : keys) {
+        for (size_t i = 0; i < entries.size(); ++i) {
+            const auto& entry = entries[i];
+            if (!entry.is_new || definitions_.rules.limits()[static_cast<size_t>(entry.type)].type_id != type_id) continue;
+            const size_t place = people_->PlaceOfNode(resolver_->NodeOf(static_cast<int>(i)));
+            const std::pair now{entry.last_seen, entry.identifier_id};
+            if (!values[place].empty() && now < seen[begin + place]) continue;
+            values[place] = entry.value;
+            seen[begin + place] = now;
+        }
+        begin += people_->size();
+    }
+    return keys;
 }
 
 void Batch::WriteConsents(bool any_gone) {
@@ -314,22 +337,22 @@ void AddPeople(profile::People& people, std::span<const identity::TypeRule> rule
         identity::ReadMarks(marked, [&](int64 profile_id, identity::Mark mark) { resolver.AddMark(people.NodeOf(profile_id), mark); });
 }
 
-void WriteProfiles(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone,
-                   const segment::NewIdentifiers& fresh, const segment::Replay* replay) {
+void WriteProfiles(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone, const FromMessages& known) {
     people.RecomputeSequences();
-    definitions.segments->Evaluate(touched, fresh);
-    if (replay != nullptr) definitions.segments->NameMessages(touched, *replay);
+    definitions.segments->Evaluate(touched, known.identifiers);
+    if (known.replay != nullptr) definitions.segments->NameMessages(touched, *known.replay);
     people.Write(any_gone);
     definitions.segments->Write(any_gone);
 }
 
-void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone,
-                 const segment::NewIdentifiers& fresh, const segment::Replay* replay) {
-    WriteProfiles(definitions, people, touched, any_gone, fresh, replay);
-    static pg::Statement gone("SELECT gone, false, false, false FROM cdp_batch_merge");
-    definitions.destinations.Apply([&](const activate::Definition& destination, pg::StagedRows* concerned) {
-        for (const auto& t : touched) destination.Stage(t, definitions.segments->MovesOf(t.person->profile_id()), concerned);
-        if (any_gone) concerned->Take(gone);
+void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone, const FromMessages& known) {
+    WriteProfiles(definitions, people, touched, any_gone, known);
+    static pg::Statement ended("SELECT gone FROM cdp_batch_merge");
+    const auto gone = any_gone ? ended.Query() : pg::Rows();
+    definitions.destinations.Apply([&](const activate::Destination& destination, std::vector<activate::Candidate>* candidates) {
+        for (size_t i = 0; i < touched.size(); ++i)
+            destination.Stage(touched[i], definitions.segments->MovesOf(touched[i].person->profile_id()), i, known.keys, candidates);
+        for (uint64 i = 0; i < gone.size(); ++i) candidates->push_back({.profile_id = gone.Int8(i, 1)});
     });
 }
 

@@ -25,14 +25,20 @@ bool RejectNext(collect::Progress* progress, const pg::Failure& why);
 /// Makes the people who are loaded nodes of the resolver.
 void AddPeople(profile::People& people, std::span<const identity::TypeRule> rules, identity::Resolver& resolver);
 
+/// What is known of people whom messages have touched, and of nobody else.
+struct FromMessages {
+    segment::NewIdentifiers identifiers{};      // those that are new
+    const segment::Replay* replay = nullptr;    // what their messages did one by one, see Segments::NameMessages
+    activate::KeysOfNew keys{};                 // of the people who are new
+};
+
 /// The stages behind identity: segments, profiles, memberships, destinations. `any_gone`: profiles end, they are the
-/// staged rows cdp_batch_merge. `fresh`: the identifiers that are new. `replay`: what their messages did one by one, see
-/// Segments::NameMessages.
+/// staged rows cdp_batch_merge.
 void WritePeople(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone,
-                 const segment::NewIdentifiers& fresh = {}, const segment::Replay* replay = nullptr);
+                 const FromMessages& known = {});
 /// The same but for the destinations.
 void WriteProfiles(Definitions& definitions, profile::People& people, std::span<segment::Touched> touched, bool any_gone,
-                   const segment::NewIdentifiers& fresh = {}, const segment::Replay* replay = nullptr);
+                   const FromMessages& known = {});
 
 /// Writes down what stands still from here on.
 void NoteProblems(const Definitions& definitions);

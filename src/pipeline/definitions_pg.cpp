@@ -80,7 +80,7 @@ Definitions& Current() {
         fresh.segments = segment::Segments::Load(*fresh.traits);
         if (fresh.segments->AnyByClock()) fresh.traits->UseClock();
         fresh.purposes = govern::Purposes::Load();
-        fresh.destinations = activate::Destinations::Load();
+        fresh.destinations = activate::Destinations::Load(fresh.traits.get());
         return fresh;
     });
 }

@@ -338,7 +338,12 @@ void Segments::Evaluate(std::span<Touched> touched, const NewIdentifiers& fresh)
     if (segments_.empty() || touched.empty()) return;
     ReadStale(touched);
     if (any_lists_) lists_.Read(touched, fresh);
-    if (AskConsent()) consents_.Read(touched.size(), [&](size_t i) { return touched[i].person->profile_id(); });
+    consents_.Forget();
+    if (AskConsent()) {
+        std::vector<int64> people(touched.size());
+        std::transform(touched.begin(), touched.end(), people.begin(), [](const Touched& t) { return t.person->profile_id(); });
+        consents_.Read(std::move(people));
+    }
     Block block(segments_.size());
     for (size_t begin = 0; begin < touched.size(); begin += kBlock) {
         const auto people = touched.subspan(begin, std::min(kBlock, touched.size() - begin));
