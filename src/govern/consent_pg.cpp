@@ -6,6 +6,7 @@
 #include "collect/events_pg.hpp"
 #include "pg/names.hpp"
 #include "pg/probes.hpp"
+#include "pg/table_writer.hpp"
 
 namespace cdp::govern {
 
@@ -190,9 +191,10 @@ void BatchConsents::WriteAnswers(const std::function<int64(int)>& profile_of, in
 }
 
 /// What was said of contact points before anybody had them comes to what holds for those who have them now.
-void BatchConsents::TakeNew(identity::BatchIdentifiers& identifiers, const std::function<int64(int)>& profile_of, std::vector<int64>* people) {
-    static pg::Statement answers(std::string("INSERT INTO cdp.consent AS c (profile_id, purpose, channel, granted, occurred_at, record_id) ") +
-                                 Holding("SELECT * FROM cdp_batch_new") + kUnlessOutweighed + " RETURNING profile_id");
+void BatchConsents::TakeNew(identity::BatchIdentifiers& identifiers, const std::function<int64(int)>& profile_of, int64 first_new, std::vector<int64>* people) {
+    static pg::Statement answers(Holding("SELECT * FROM cdp_batch_new"));
+    static pg::Statement add(std::string("INSERT INTO cdp.consent AS c (profile_id, purpose, channel, granted, occurred_at, record_id)"
+                                         " SELECT * FROM cdp_batch_answer") + kUnlessOutweighed + " RETURNING profile_id");
     static pg::Statement suppressed("INSERT INTO cdp.suppressed_profile (profile_id) " + Suppressed("SELECT * FROM cdp_batch_new") +
                                     " ON CONFLICT DO NOTHING RETURNING profile_id");
     // Of most new identifiers, cookies, nobody ever says anything: they are not even looked up.
@@ -210,18 +212,38 @@ void BatchConsents::TakeNew(identity::BatchIdentifiers& identifiers, const std::
             fresh.Add({Int64GetDatum(profile_of(place)), pg::TextDatum(type), pg::TextDatum(entry.value)});
     }
     if (fresh.size() == 0) return;
-    for (auto* statement : {&answers, &suppressed}) {
-        const auto changed = statement->Query();
+    const auto note = [&](const pg::Rows& changed) {
         for (uint64 i = 0; i < changed.size(); ++i) people->push_back(changed.Int8(i, 1));
+    };
+    note(suppressed.Query());
+    // Of who is new nothing holds yet.
+    const auto said = answers.Query();
+    pg::TableWriter of_new("cdp.consent", {"profile_id", "purpose", "channel", "granted", "occurred_at", "record_id"});
+    pg::StagedRows of_others("cdp_batch_answer", {{"profile_id", INT8OID}, {"purpose", TEXTOID}, {"channel", TEXTOID}, {"granted", BOOLOID},
+                                                  {"occurred_at", TIMESTAMPTZOID}, {"record_id", INT8OID}});
+    Datum values[6];
+    bool nulls[6];
+    for (uint64 i = 0; i < said.size(); ++i) {
+        said.Deform(i, values, nulls);
+        const int64 profile_id = DatumGetInt64(values[0]);
+        if (profile_id < first_new) {
+            of_others.Add(values, nulls);
+        } else {
+            of_new.Insert(values, nulls);
+            people->push_back(profile_id);
+        }
     }
+    of_new.Write();
+    if (of_others.size() > 0) note(add.Query());
 }
 
-std::vector<int64> BatchConsents::Write(identity::BatchIdentifiers& identifiers, const std::function<int64(int)>& profile_of, bool any_gone) {
+std::vector<int64> BatchConsents::Write(identity::BatchIdentifiers& identifiers, const std::function<int64(int)>& profile_of, int64 first_new,
+                                        bool any_gone) {
     std::vector<int64> people;
     if (ConsentsInUse()) {
         const pg::Probes probes;
         if (any_gone) MergeConsents();
-        TakeNew(identifiers, profile_of, &people);
+        TakeNew(identifiers, profile_of, first_new, &people);
     }
     if (!said_.empty()) {
         const int64 first_id = collect::TakeIds("cdp.consent_record_id_seq", static_cast<int64>(said_.size()));

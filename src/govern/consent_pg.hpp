@@ -79,9 +79,9 @@ public:
     /// Notes what an event says, if anything; of the contact point that is its strongest identifier, `entry` of the batch's.
     void Take(const profile::EventRow& event, int entry);
 
-    /// Brings ledger and people up to date with the batch, after its identifiers are written. `any_gone`: see
-    /// MergeConsents. Returns for whom something else may hold now, beside those merged; ascending.
-    std::vector<int64> Write(identity::BatchIdentifiers& identifiers, const std::function<int64(int entry)>& profile_of, bool any_gone);
+    /// Brings ledger and people up to date with the batch, after its identifiers are written. `first_new`: from this profile on all are
+    /// new. `any_gone`: see MergeConsents. Returns for whom something else may hold now, beside those merged; ascending.
+    std::vector<int64> Write(identity::BatchIdentifiers& identifiers, const std::function<int64(int entry)>& profile_of, int64 first_new, bool any_gone);
 
 private:
     struct Said {
@@ -90,7 +90,7 @@ private:
         const Purpose* purpose;
         bool granted;
     };
-    void TakeNew(identity::BatchIdentifiers& identifiers, const std::function<int64(int entry)>& profile_of, std::vector<int64>* people);
+    void TakeNew(identity::BatchIdentifiers& identifiers, const std::function<int64(int entry)>& profile_of, int64 first_new, std::vector<int64>* people);
     void WriteRecords(identity::BatchIdentifiers& identifiers, int64 first_id);
     void WriteAnswers(const std::function<int64(int entry)>& profile_of, int64 first_id, std::vector<int64>* people);
 

@@ -1,6 +1,8 @@
 // identity/ledger_pg.cpp: see ledger_pg.hpp.
 #include "identity/ledger_pg.hpp"
 
+#include <unordered_set>
+
 #include "collect/events_pg.hpp"
 #include "pg/read_ahead.hpp"
 #include "pg/table_writer.hpp"
@@ -108,23 +110,36 @@ void Ledger::WriteIdentifiers(BatchIdentifiers& identifiers, Resolver& resolver,
     for (const auto& type : identifiers.rules().types()) type_names.push_back(pg::TextDatum(type.name));
     const std::vector<std::string> columns{"identifier_id", "type", "value", "profile_id", "first_seen_at", "last_seen_at"};
     pg::TableWriter known("cdp.identifier", columns), fresh("cdp.identifier", columns);
+    std::unordered_set<int64> updated;
     for (const int i : identifiers.by_value()) {
         auto& entry = entries[i];
         if (!entry.is_new && !entry.seen_changed) continue;
         const std::initializer_list<Datum> row = {Int64GetDatum(entry.identifier_id), type_names[entry.type], pg::TextDatum(entry.value),
                                                   Int64GetDatum(resolver.ProfileOf(resolver.NodeOf(i))),
                                                   TimestampTzGetDatum(entry.first_seen), TimestampTzGetDatum(entry.last_seen)};
-        if (entry.is_new)
+        if (entry.is_new) {
             fresh.Insert(row);
-        else
-            known.Update(&entry.place, row);
+            continue;
+        }
+        known.Update(&entry.place, row);
+        if (merges.any()) updated.insert(entry.identifier_id);
+    }
+    pg::Rows others;  // of profiles that end, which the batch did not see
+    if (merges.any()) {
+        static pg::Statement of_gone(
+            "SELECT i.ctid, i.identifier_id, i.type, i.value, b.survivor, i.first_seen_at, i.last_seen_at"
+            " FROM cdp.identifier i JOIN cdp_batch_merge b ON i.profile_id = b.gone");
+        others = of_gone.Query();
+        Datum values[7];
+        bool nulls[7];
+        for (uint64 i = 0; i < others.size(); ++i) {
+            others.Deform(i, values, nulls);
+            if (updated.contains(DatumGetInt64(values[1]))) continue;
+            ItemPointerData place = pg::Place(values[0]);
+            known.Update(&place, values + 1, nulls + 1);
+        }
     }
     known.Write();
-    if (merges.any()) {
-        static pg::Statement move(
-            "UPDATE cdp.identifier i SET profile_id = b.survivor FROM cdp_batch_merge b WHERE i.profile_id = b.gone");
-        move.Execute();
-    }
     fresh.Write();
 }
 

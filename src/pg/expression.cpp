@@ -282,6 +282,7 @@ void Condition::Compile(ExpressionWalk& walk) {
         Expr* expression = expression_planner(reinterpret_cast<Expr*>(with_inputs(tree_, &walk)));
         if (options_.kind == Kind::kCondition && reads_clock(reinterpret_cast<Node*>(expression)))
             ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("it calls a function that depends on the clock")));
+        may_set_ = runs_code_of_users(reinterpret_cast<Node*>(expression), nullptr);
         state_ = ExecInitExpr(expression, nullptr);
         context_ = CreateStandaloneExprContext();
         context_->ecxt_scantuple = row_;
@@ -298,6 +299,10 @@ void Condition::Compile(ExpressionWalk& walk) {
 Error Condition::At(size_t call, Error error) const {
     const int before = Call([&] { return pg_mbstrlen_with_len(text_.c_str(), specials_[call].begin); });
     return std::move(error).At(before + 1, text_);
+}
+
+int Condition::Column() const {
+    return IsA(tree_, Var) ? std::max<int>(reinterpret_cast<const Var*>(tree_)->varattno, 0) : 0;
 }
 
 std::vector<std::string> Condition::Parts() const {
@@ -344,7 +349,7 @@ void Condition::ForEach(std::span<const Row> rows, std::span<const Input> inputs
     const RowPointers saved(row_);
     try {
         Call([&] {
-            const int nest = NewGUCNestLevel();
+            const int nest = may_set_ ? NewGUCNestLevel() : 0;
             for (size_t i = 0; i < rows.size(); ++i) {
                 if ((i & 1023) == 0) CHECK_FOR_INTERRUPTS();
                 row_->tts_values = const_cast<Datum*>(rows[i].values);
@@ -359,7 +364,7 @@ void Condition::ForEach(std::span<const Row> rows, std::span<const Input> inputs
                 inputs_->tts_isnull[count] = false;
                 work(i);
             }
-            AtEOXact_GUC(false, nest);
+            if (may_set_) AtEOXact_GUC(false, nest);
         });
     } catch (const PgError& error) {
         MemoryContextSwitchTo(outer);

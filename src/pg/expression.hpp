@@ -89,6 +89,9 @@ public:
     /// The tables and views that its subqueries read by name; ascending.
     const std::vector<Oid>& relations() const { return relations_; }
 
+    /// The column that it is, by attribute number, if it is nothing but one; else 0.
+    int Column() const;
+
     /// As analysed, special calls and all; and whose rows it is over.
     const Node* tree() const { return tree_; }
     Oid relation() const { return relation_; }
@@ -148,6 +151,7 @@ private:
     Oid relation_ = InvalidOid;
     std::string alias_;
     ExprState* state_ = nullptr;
+    bool may_set_ = true;           // users' code in it may change settings
     ExprContext* context_ = nullptr;
     TupleTableSlot* row_ = nullptr;
     TupleTableSlot* inputs_ = nullptr;  // the values of special calls and subqueries, and the clock behind them

@@ -211,6 +211,13 @@ bool inspect_expression(Node* node, ExpressionWalk* walk) {
 
 bool reads_clock(Node* node) { return IsClock(node, nullptr); }
 
+bool runs_code_of_users(Node* node, void* context) {
+    const auto by_user = [](Oid function, void*) { return function >= FirstNormalObjectId; };
+    if (node == nullptr) return false;
+    return IsA(node, CoerceToDomain) || check_functions_in_node(node, by_user, nullptr) ||
+           expression_tree_walker(node, CDP_TREE_FUNCTION(runs_code_of_users), context);
+}
+
 Bitmapset* columns_of_row(Node* subquery, const Bitmapset* columns) {
     Bitmapset* all = bms_copy(columns);
     ListCell* cell;

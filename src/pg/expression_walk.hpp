@@ -31,6 +31,8 @@ bool inspect_expression(Node* node, ExpressionWalk* walk);
 const char* clock_type(const Node* node);
 /// Whether the clock is read anywhere in `node`, a planned expression. Functions of SQL may have brought it along.
 bool reads_clock(Node* node);
+/// Whether `node` may run code that users wrote: a function of theirs, or a domain's condition.
+bool runs_code_of_users(Node* node, void*);
 /// The columns of the row that a subquery at the outermost level reads, added to `columns`, from FirstLowInvalidHeapAttributeNumber.
 Bitmapset* columns_of_row(Node* subquery, const Bitmapset* columns);
 /// `node` with its special calls, its subqueries and the clock as columns of the inner row, in the order of `inputs`, the clock behind them.

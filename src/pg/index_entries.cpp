@@ -66,11 +66,12 @@ std::vector<int> IndexEntries::Order() const {
 
 void IndexEntries::Write(Relation table, MemoryContext scratch, std::vector<char>* duplicate, IndexUniqueCheck check) {
     if (!unique()) check = UNIQUE_CHECK_NO;
-    const auto order = Order();
-    std::optional<LeavesAhead> leaves;  // only of many: to ask how large an index is takes a call of the system
-    if (count_ >= kFewestAhead) leaves.emplace(index_);
-    size_t wanted = leaves && leaves->worth() ? 0 : count_;  // of the leaf pages, those before it were asked for
+    auto order = Order();
     char* marks = duplicate->empty() ? nullptr : duplicate->data();
+    if (marks != nullptr) std::erase_if(order, [&](int entry) { return marks[entry] != 0; });
+    std::optional<LeavesAhead> leaves;  // only of many: to ask how large an index is takes a call of the system
+    if (order.size() >= kFewestAhead) leaves.emplace(index_);
+    size_t wanted = leaves && leaves->worth() ? 0 : order.size();  // of the leaf pages, those before it were asked for
     Call([&] {
         const MemoryContext outer = MemoryContextSwitchTo(scratch);
         size_t done = 0;
@@ -79,11 +80,10 @@ void IndexEntries::Write(Relation table, MemoryContext scratch, std::vector<char
                 CHECK_FOR_INTERRUPTS();
                 MemoryContextReset(scratch);
             }
-            for (; wanted < std::min(count_, done + kAhead); ++wanted) {
+            for (; wanted < std::min(order.size(), done + kAhead); ++wanted) {
                 const size_t at = static_cast<size_t>(order[wanted]) * static_cast<size_t>(width());
                 leaves->want(&values_[at], &nulls_[at]);
             }
-            if (marks != nullptr && marks[entry]) continue;
             const size_t at = static_cast<size_t>(entry) * static_cast<size_t>(width());
             const bool is_new = index_insert(index_, &values_[at], &nulls_[at], &places_[static_cast<size_t>(entry)], table, check,
                                              unchanged_[static_cast<size_t>(entry)] != 0, info_);

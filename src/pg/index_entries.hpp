@@ -31,8 +31,8 @@ public:
     void Add(const Datum* values, const bool* nulls, const ItemPointerData& place, bool unchanged);
 
     std::span<const ItemPointerData> places() const { return {places_.data(), count_}; }
-    /// Whether all of them are unchanged.
-    bool unchanged() const { return std::find(unchanged_.begin(), unchanged_.begin() + static_cast<ptrdiff_t>(count_), 0) == unchanged_.begin() + static_cast<ptrdiff_t>(count_); }
+    /// Which of them are unchanged.
+    std::span<const char> unchanged() const { return {unchanged_.data(), count_}; }
 
     /// Writes the entries, but for those that `duplicate` marks (by the order in which they were taken; empty: none). `check`: of a unique
     /// index. With UNIQUE_CHECK_PARTIAL those are marked whose key may be there already, and nobody is waited for.

@@ -296,19 +296,31 @@ public:
 
     void Write() {
         if (entries_.empty()) return;
-        std::vector<Relation> handed_over;
+        std::vector<Relation> wholly;  // indexes that know all rows already, at their old places
         for (const auto& index : entries_)
-            if (index.unchanged()) handed_over.push_back(index.relation());
-        IndexHelpers* helpers = IndexHelpers::current();
-        if (helpers == nullptr || !helpers->Takes(table_, handed_over, entries_.front().places().size())) handed_over.clear();
-        std::vector<char> none;
-        for (auto& index : entries_)
-            if (std::find(handed_over.begin(), handed_over.end(), index.relation()) == handed_over.end())
-                index.Write(table_, execution_.scratch, &none, UNIQUE_CHECK_YES);
-        if (!handed_over.empty()) helpers->Enter(RelationGetRelid(table_), table_, handed_over, entries_.front().places(), true);
+            if (std::ranges::find(index.unchanged(), 0) == index.unchanged().end()) wholly.push_back(index.relation());
+        if (!hand_over(wholly, entries_.front().places())) wholly.clear();
+        for (auto& index : entries_) {
+            if (std::find(wholly.begin(), wholly.end(), index.relation()) != wholly.end()) continue;
+            std::vector<ItemPointerData> places;
+            std::vector<char> handed_over(index.unchanged().begin(), index.unchanged().end());
+            for (size_t i = 0; i < handed_over.size(); ++i)
+                if (handed_over[i]) places.push_back(index.places()[i]);
+            Relation relation = index.relation();
+            if (!hand_over({&relation, 1}, places)) handed_over.clear();
+            index.Write(table_, execution_.scratch, &handed_over, UNIQUE_CHECK_YES);
+        }
     }
 
 private:
+    /// Leaves it to helpers to enter rows at `places`, whose keys are as they were, into `indexes`; false: they do not take them.
+    bool hand_over(std::span<const Relation> indexes, std::span<const ItemPointerData> places) const {
+        IndexHelpers* helpers = IndexHelpers::current();
+        if (indexes.empty() || helpers == nullptr || !helpers->Takes(table_, indexes, places.size())) return false;
+        helpers->Enter(RelationGetRelid(table_), table_, indexes, places, true);
+        return true;
+    }
+
     bool same(const IndexEntries& index, TupleTableSlot* before, Layout* row) const {
         for (int k = 0; k < index.width(); ++k) {
             const int i = index.attributes()[k] - 1;

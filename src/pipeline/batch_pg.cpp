@@ -72,6 +72,7 @@ private:
     std::vector<collect::MessageKey> keys_;     // of the accepted, in order
     govern::BatchConsents consents_;
     collect::Rejections rejections_;
+    int64 first_new_profile_ = 0;
     std::optional<identity::Resolver> resolver_;
     std::optional<profile::People> people_;
     std::optional<collect::Events> events_;
@@ -139,7 +140,8 @@ void Batch::Join() {
         LoadPeople();
     }
 
-    resolver_.emplace(rules, entries.size(), identity::Ledger::NextProfileId());
+    first_new_profile_ = identity::Ledger::NextProfileId();
+    resolver_.emplace(rules, entries.size(), first_new_profile_);
     AddPeople(*people_, rules, *resolver_);
     for (size_t i = 0; i < entries.size(); ++i)
         if (entries[i].identifier_id != 0) resolver_->Know(static_cast<int>(i), people_->NodeOf(entries[i].profile_id));
@@ -294,7 +296,8 @@ activate::KeysOfNew Batch::KeysOfNew() {
 }
 
 void Batch::WriteConsents(bool any_gone) {
-    const auto people = consents_.Write(identifiers_, [&](int entry) { return resolver_->ProfileOf(resolver_->NodeOf(entry)); }, any_gone);
+    const auto people = consents_.Write(identifiers_, [&](int entry) { return resolver_->ProfileOf(resolver_->NodeOf(entry)); },
+                                        first_new_profile_, any_gone);
     if (people.empty()) return;
     for (auto& touched : touched_)
         touched.consents_changed = std::binary_search(people.begin(), people.end(), touched.person->profile_id());

@@ -27,8 +27,8 @@ void Segments::Write(bool any_gone) {
     }
     static pg::Statement leave(
         "DELETE FROM cdp.segment_member m USING cdp_batch_left b WHERE m.profile_id = b.profile_id AND m.segment_id = b.segment_id");
+    if (left.size() > 0) leave.Execute();  // first: it would wait for the index entries of who enters
     members.Write();
-    if (left.size() > 0) leave.Execute();
     Transitions transitions;
     for (const Transition& change : changes_) transitions.Add(change);
     transitions.Write();
