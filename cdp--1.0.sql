@@ -2087,7 +2087,24 @@ END $$;
 COMMENT ON FUNCTION cdp.resync_destination(text, boolean) IS
     'Compares the destination''s table with what was delivered, and has cdp-relay send what differs (what was refused as it is now excepted: cdp.retry_deliveries); returns how many rows. everything: sends all rows again, for a destination that has lost them.';
 
--- For the relay -----------------------------------------------------------------------------------------------------
+-- Health --------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION cdp.check_deliveries(OUT ok boolean, OUT detail text) RETURNS record
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT count(p.problem) = 0,
+           coalesce(string_agg(format('%s: %s', t.destination, p.problem), '; ' ORDER BY t.destination) FILTER (WHERE p.problem IS NOT NULL),
+                    CASE count(*) WHEN 0 THEN 'no destination is delivered by cdp-relay' ELSE 'every delivery goes on' END)
+    FROM cdp.delivery_target t
+         LEFT JOIN pg_replication_slots s ON s.slot_name = cdp.delivery_slot(t.destination) AND s.database = current_database()
+         LEFT JOIN LATERAL (SELECT count(*) FROM cdp.delivery_failure f WHERE f.destination = t.destination) f (n) ON true
+         LEFT JOIN LATERAL (SELECT CASE WHEN s.active IS NOT TRUE THEN concat_ws('; at last: ', 'no cdp-relay is delivering it', t.last_error)
+                                        WHEN t.last_error IS NOT NULL THEN t.last_error
+                                        WHEN f.n > 0 THEN format('%s rows were refused: see cdp.delivery_failure, then cdp.retry_deliveries', f.n) END) p (problem) ON true
+$$;
+COMMENT ON FUNCTION cdp.check_deliveries() IS 'Internal, for cdp.check().';
+-- relay_doors.sql: what cdp-relay calls: its generation, the answers it got, what is wanted and waits.
 
 CREATE FUNCTION cdp.start_delivery(destination text, generation bigint) RETURNS bigint
     LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
@@ -2262,24 +2279,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION cdp.take_wanted(text, bigint, text, int, jsonb) IS
     'Internal, for cdp-relay: what waits in cdp.delivery, by key, with the values of its row as texts (none: a removal). Those that somebody is writing to, or that have to follow others, are not taken. busy: an object of the keys that are on their way already, whose position must stay.';
-
--- Health --------------------------------------------------------------------------------------------------------------
-
-CREATE FUNCTION cdp.check_deliveries(OUT ok boolean, OUT detail text) RETURNS record
-    LANGUAGE sql STABLE
-    SET search_path = pg_catalog, pg_temp
-    AS $$
-    SELECT count(p.problem) = 0,
-           coalesce(string_agg(format('%s: %s', t.destination, p.problem), '; ' ORDER BY t.destination) FILTER (WHERE p.problem IS NOT NULL),
-                    CASE count(*) WHEN 0 THEN 'no destination is delivered by cdp-relay' ELSE 'every delivery goes on' END)
-    FROM cdp.delivery_target t
-         LEFT JOIN pg_replication_slots s ON s.slot_name = cdp.delivery_slot(t.destination) AND s.database = current_database()
-         LEFT JOIN LATERAL (SELECT count(*) FROM cdp.delivery_failure f WHERE f.destination = t.destination) f (n) ON true
-         LEFT JOIN LATERAL (SELECT CASE WHEN s.active IS NOT TRUE THEN concat_ws('; at last: ', 'no cdp-relay is delivering it', t.last_error)
-                                        WHEN t.last_error IS NOT NULL THEN t.last_error
-                                        WHEN f.n > 0 THEN format('%s rows were refused: see cdp.delivery_failure, then cdp.retry_deliveries', f.n) END) p (problem) ON true
-$$;
-COMMENT ON FUNCTION cdp.check_deliveries() IS 'Internal, for cdp.check().';
 -- attach_doors.sql: tables of the user's as sources.
 --
 -- Their settings make values read the same in whatever session they are written.

@@ -94,6 +94,8 @@ SELECT cdp.create_trait('x', 'text', survivorship => 'source_priority', sources 
 SELECT cdp.create_computed_trait('x', 'median', 'Order', 'total');
 SELECT cdp.create_computed_trait('x', 'sum', 'Order');
 SELECT cdp.create_computed_trait('x', 'count', 'Order', filter => 'total > 7');
+SELECT cdp.create_computed_trait('x', 'count', '');
+SELECT cdp.create_segment('ratio', '10 / (event_count - event_count) > 0');
 SELECT cdp.drop_trait('nope');
 SELECT cdp.in_segment('buyers');
 

@@ -93,6 +93,8 @@ CDP_FUNCTION(cdp_create_computed_trait)  // cdp.create_computed_trait(name, aggr
     if (!aggregate || *aggregate == Aggregate::kSourcePriority)
         throw Error(sqlstate::invalid_parameter_value, "aggregate \"" + aggregate_name + "\" does not exist")
             .Hint("There are count, sum, avg, min, max, first, last, distinct_count, most_frequent and unique_list.");
+    if (pg::TextArgument(fcinfo, 2) == "")
+        throw Error(sqlstate::invalid_parameter_value, "the name of the event must not be empty").Hint("NULL is every event.");
     if (PG_ARGISNULL(3) && *aggregate != Aggregate::kCount)
         throw Error(sqlstate::invalid_parameter_value, "aggregate " + aggregate_name + " needs a property");
     if (!PG_ARGISNULL(5)) {

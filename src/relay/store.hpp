@@ -1,5 +1,5 @@
 // relay/store.hpp: what the relay reads and writes in the database (libpqxx). The statements' meaning:
-// src/activate/delivery_doors.sql.
+// src/activate/relay_doors.sql.
 #pragma once
 
 #include <map>

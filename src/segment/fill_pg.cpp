@@ -158,7 +158,12 @@ Difference Fill(const Segments& segments, const Segment& segment, const profile:
         const MembersQuery members(*segment.condition, segment.sources, traits, clock);
         // The owner's rights for what the owner wrote; ours for writing.
         const pg::ActAs owner(segment.owner, true);
-        now = Sorted(pg::Ids(members.sql()));
+        try {
+            now = Sorted(pg::Ids(members.sql()));
+        } catch (const pg::PgError& error) {
+            pg::Prefix(error, segment.condition->what());
+            throw;
+        }
     }
     const auto id = pg::Int8(segment.segment_id);
     if (!is_new) before = Sorted(pg::Ids("SELECT profile_id FROM cdp.segment_member WHERE segment_id = $1", {id}));
