@@ -1077,7 +1077,7 @@ INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::c
         "ad_personalization": {"default": "GRANTED", "about": "The consent that goes with who enters."},
         "token_url": {"default": "https://oauth2.googleapis.com/token", "about": "Where access tokens come from."}
     },
-    "require": {"nothing that Google knows people by": "{{ any(field('email') | email, field('phone') | e164(options.region | default('')), field('third_party_user_id'), all(field('first_name'), field('last_name'), field('country') | country, field('postal_code'))) }}"},
+    "require": {"nothing that Google knows people by": "{{ any(field('email') | email | gmail, field('phone') | e164(options.region | default('')), field('third_party_user_id'), all(field('first_name') | trim | unless_empty, field('last_name') | trim | unless_empty, field('country') | country, field('postal_code') | trim | unless_empty)) }}"},
     "before": [{
         "url": "{{ endpoint }}/{{ options.version }}/customers/{{ options.customer_id }}/offlineUserDataJobs:create",
         "body": {"job": {
@@ -1107,16 +1107,18 @@ INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::c
     "success": {"errors": [{
         "in": "{{ answer.partialFailureError.details[*].errors[*] }}",
         "position": "{{ item.location.fieldPathElements[0].index }}",
-        "reason": "{{ item.errorCode | json }}: {{ item.message }}"
+        "reason": "{{ item.errorCode | json }}: {{ item.message }}",
+        "retry": "{{ any(item.errorCode.databaseError | is('CONCURRENT_MODIFICATION'), item.errorCode.internalError | in('INTERNAL_ERROR', 'TRANSIENT_ERROR')) }}"
     }, {
         "in": "{{ answer.error.details[*].errors[*] }}",
         "position": "{{ item.location.fieldPathElements[0].index }}",
-        "reason": "{{ item.errorCode | json }}: {{ item.message }}"
+        "reason": "{{ item.errorCode | json }}: {{ item.message }}",
+        "retry": "{{ any(item.errorCode.databaseError | is('CONCURRENT_MODIFICATION'), item.errorCode.internalError | in('INTERNAL_ERROR', 'TRANSIENT_ERROR')) }}"
     }]},
     "retry": {
         "status": [401, 403, 404, 408, 409, 429, "1xx", "3xx", "5xx"],
         "when": "{{ answer.error.details[*].errors[*].errorCode.databaseError | contains('CONCURRENT_MODIFICATION') }}",
-        "after": "{{ answer.error.details[*].errors[*].details.quotaErrorDetails.retryDelay | first | integer }}"
+        "after": "{{ answer.error.details[*].errors[*].details.quotaErrorDetails.retryDelay | first | before('s') | number }}"
     },
     "refuse": {"reason": "{{ answer.error.status }}: {{ answer.error.details[*].errors[*].message | join | unless_empty | default(answer.error.message) }}"},
     "deletes": {
@@ -1152,15 +1154,17 @@ INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::c
         "account_type": {"default": "GOOGLE_ADS", "about": "Of the account."},
         "customer_id": {"required": true, "about": "The account, digits only."},
         "user_list_id": {"required": true, "about": "The customer list."},
+        "login_customer_id": {"about": "The manager account that lets in, if one does."},
         "region": {"about": "Where phone numbers without a country code are from (GB)."},
         "ad_user_data": {"default": "CONSENT_GRANTED", "about": "The consent that goes with who enters."},
         "ad_personalization": {"default": "CONSENT_GRANTED", "about": "The consent that goes with who enters."},
         "token_url": {"default": "https://oauth2.googleapis.com/token", "about": "Where access tokens come from."}
     },
-    "require": {"nothing that Google knows people by": "{{ any(field('email') | email, field('phone') | e164(options.region | default('')), all(field('first_name'), field('last_name'), field('country') | country, field('postal_code'))) }}"},
+    "require": {"nothing that Google knows people by": "{{ any(field('email') | email | gmail, field('phone') | e164(options.region | default('')), all(field('first_name') | name, field('last_name') | name, field('country') | country, field('postal_code') | trim | unless_empty)) }}"},
     "body": {
         "destinations": [{
             "operatingAccount": {"accountType": "{{ options.account_type }}", "accountId": "{{ options.customer_id | text }}"},
+            "loginAccount": {"$all": {"accountType": "{{ options.account_type }}", "accountId": "{{ options.login_customer_id | text }}"}},
             "productDestinationId": "{{ options.user_list_id | text }}"
         }],
         "audienceMembers": {"$changes": {"userData": {"userIdentifiers": [
@@ -1184,7 +1188,7 @@ INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::c
     }]},
     "retry": {
         "status": [401, 403, 404, 408, 409, 429, "1xx", "3xx", "5xx"],
-        "after": "{{ answer.error.details[*].retryDelay | first | integer }}"
+        "after": "{{ answer.error.details[*].retryDelay | first | before('s') | number }}"
     },
     "refuse": {"reason": "{{ answer.error.status }}: {{ answer.error.message }}"},
     "deletes": {
@@ -1192,6 +1196,7 @@ INSERT INTO cdp.connector SELECT * FROM pg_catalog.jsonb_populate_record(NULL::c
         "body": {
             "destinations": [{
                 "operatingAccount": {"accountType": "{{ options.account_type }}", "accountId": "{{ options.customer_id | text }}"},
+                "loginAccount": {"$all": {"accountType": "{{ options.account_type }}", "accountId": "{{ options.login_customer_id | text }}"}},
                 "productDestinationId": "{{ options.user_list_id | text }}"
             }],
             "audienceMembers": {"$changes": {"userData": {"userIdentifiers": [

@@ -194,6 +194,7 @@ Oid CreateDestination(const Request& request, Oid owner) {
             .Detail("The key of a destination is profile_id or an identifier type.");
     d.columns = request.columns ? GivenColumns(pg::Json(*request.columns), d.key) : DefaultColumns(d.key);
     d.owner = pg::RoleName(owner);
+    d.hides = HidesProfiles(d.owner);
     const Columns columns = Analyse(d, owner);
     d.asks_segments = columns.asks_segments;
     d.asks_purposes = columns.asks_purposes;

@@ -5,6 +5,10 @@
 #include "pg/probes.hpp"
 #include "pg/table_writer.hpp"
 
+extern "C" {
+#include "utils/acl.h"
+}
+
 namespace cdp::activate {
 
 namespace {
@@ -32,6 +36,7 @@ void Destination::Prepare() {
     if (d.purpose) plans->gate = answers_->Ask(*d.purpose);
     const std::string id = std::to_string(d.destination_id), segment_id = std::to_string(d.segment_id), key = pg::Identifier(d.key);
 
+    plans->visible = pg::Statement("SELECT c.place FROM cdp_candidate c JOIN cdp.profile p ON p.profile_id = c.profile_id");
     plans->held = pg::Statement(
         "SELECT c.place, m.key FROM cdp_candidate c JOIN cdp.destination_member m ON m.destination_id = " + id + " AND m.profile_id = c.profile_id");
     plans->keys = pg::Statement(
@@ -134,6 +139,18 @@ void Destination::FindKeys(std::vector<Member>* members) {
     for (Member& m : *members) m.wanted = m.wanted && !m.key.empty();
 }
 
+/// Who is hidden from its owner is not to be in it.
+void Destination::FindVisible(std::vector<Member>* members) {
+    pg::StagedRows staged("cdp_candidate", CandidateColumns());
+    if (StageCandidates(&staged, *members, [](const Member& m) { return m.wanted; }) == 0) return;
+    const Oid owner = pg::Call([&] { return get_role_oid(definition_.owner.c_str(), false); });
+    const pg::ActAs as_owner(owner, true);
+    std::vector<char> visible(members->size());
+    const auto rows = plans_->visible.Query();
+    for (uint64 i = 0; i < rows.size(); ++i) visible[PlaceIn(rows, i)] = 1;
+    for (size_t i = 0; i < members->size(); ++i) (*members)[i].wanted = visible[i] != 0;
+}
+
 /// Takes out who is not in it any more, under the key they had; and enters who is, under the key they have.
 void Destination::Leave(std::span<const Member> members, bool leave_only, Changes* changes) {
     const bool by_profile = definition_.KeyedByProfile();
@@ -179,6 +196,7 @@ Changes Destination::Maintain(std::span<const Candidate> candidates, bool leave_
     if (!definition_.KeyedByProfile()) FindHeld(&members);
     FindPermitted(&members);
     if (!definition_.KeyedByProfile()) FindKeys(&members);
+    if (definition_.hides) FindVisible(&members);
     Leave(members, leave_only, &changes);
     if (!leave_only) Enter(std::move(members), &changes);
     return changes;

@@ -6,8 +6,12 @@
 #include "pg/standing.hpp"
 
 extern "C" {
+#include "access/table.h"
 #include "catalog/namespace.h"
+#include "utils/acl.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
 }
 
 namespace cdp::activate {
@@ -54,10 +58,27 @@ void Keep(const Destination& destination, F&& work, const std::function<bool(con
     Attempt([&] { work(true); });
 }
 
+bool HasTriggers(Oid table) {
+    return pg::Call([&] {
+        Relation relation = table_open(table, AccessShareLock);
+        const bool has = relation->trigdesc != nullptr;
+        table_close(relation, NoLock);
+        return has;
+    });
+}
+
 }  // namespace
 
 Oid ProfileTable() {
     return pg::Call([] { return get_relname_relid("profile", get_namespace_oid("cdp", false)); });
+}
+
+bool HidesProfiles(const std::string& owner) {
+    const Oid profile = ProfileTable();
+    return pg::Call([&] {
+        const Oid role = get_role_oid(owner.c_str(), true);
+        return OidIsValid(role) && check_enable_rls(profile, role, true) == RLS_ENABLED;
+    });
 }
 
 bool Definition::DependsOn(std::span<const std::string> segments) const {
@@ -81,6 +102,7 @@ bool Definition::Concerns(const segment::Touched& touched, std::span<const segme
     if (touched.change == Change::kNew || touched.identifiers_changed || touched.consents_changed) return true;
     // Of several identifiers the one that was seen last is the key.
     if (touched.event_id != 0 && key_type != 0 && person.state().IdentifierCount(key_type) > 1) return true;
+    if (!as_written) return true;
     const auto& changed = person.Finish();
     return std::any_of(reads.begin(), reads.end(), [&](int column) { return std::binary_search(changed.begin(), changed.end(), column); });
 }
@@ -95,6 +117,7 @@ Destinations Destinations::Load(const profile::Traits* traits) {
     Destinations loaded;
     loaded.answers_ = std::make_shared<govern::ConsentAnswers>(true);
     const Oid profile = ProfileTable();
+    const bool triggers = HasTriggers(profile);
     const auto rows = pg::Query(
         "SELECT d.destination_id, d.name, d.segment, d.key, d.columns, d.table_name, d.owner::text, d.problem IS NOT NULL, d.purpose,"
         " p.mode = 'opt_out', d.channel, d.asks_segments, d.asks_purposes, coalesce(s.segment_id, 0), coalesce(t.type_id, 0), d.reads::text[]"
@@ -118,7 +141,9 @@ Destinations Destinations::Load(const profile::Traits* traits) {
         for (const auto& column : pg::TextArray(*rows.Get(i, 16)))
             if (const auto number = pg::Call([&] { return get_attnum(profile, column.c_str()); }); number > 0) d.reads.push_back(number - 1);
         std::sort(d.reads.begin(), d.reads.end());
-        d.reads_foreign = traits == nullptr || std::any_of(d.reads.begin(), d.reads.end(), [&](int column) { return traits->IsForeign(column); });
+        d.hides = HidesProfiles(d.owner);
+        d.as_written = traits != nullptr && !triggers && !d.hides &&
+                       std::none_of(d.reads.begin(), d.reads.end(), [&](int column) { return traits->IsForeign(column); });
         pg::Json(pg::Unpacked(*rows.Get(i, 5))).ForEach([&](std::string_view name, const pg::Json& expression) {
             d.columns.emplace_back(name, expression.ToText());
         });

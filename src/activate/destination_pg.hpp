@@ -28,7 +28,8 @@ struct Definition {
     bool asks_segments = false;                                 // its columns call segment_names()
     std::vector<std::string> asks_purposes;                     // and ask consent for these
     std::vector<int> reads;                                     // the columns of cdp.profile that they are computed from: their places; ascending
-    bool reads_foreign = true;                                  // some of them may be the users' own
+    bool as_written = false;                                    // they are what we write there: no column, trigger or policy of the users' comes in between
+    bool hides = false;                                         // a policy of theirs may hide people from its owner
 
     bool KeyedByProfile() const { return key == "profile_id"; }
     /// Whether a change of the members of one of these segments may change it.
@@ -94,6 +95,7 @@ private:
     void FindHeld(std::vector<Member>* members);
     void FindPermitted(std::vector<Member>* members);
     void FindKeys(std::vector<Member>* members);
+    void FindVisible(std::vector<Member>* members);
     void Leave(std::span<const Member> members, bool leave_only, Changes* changes);
     void Remember(std::span<const Member> members, Changes* changes);
     pg::Rows ReadProfiles(std::vector<Member>* members);
@@ -151,6 +153,8 @@ private:
 
 /// The OID of cdp.profile.
 Oid ProfileTable();
+/// Whether policies may hide rows of it from a role.
+bool HidesProfiles(const std::string& owner);
 
 /// The calls that an expression may make beside reading columns.
 inline constexpr const char* kSpecialCalls[] = {"segment_names", "consented"};

@@ -17,12 +17,6 @@ struct TableColumn {
     bool operator==(const TableColumn&) const = default;
 };
 
-/// How cdp.profile is for somebody with the rights of `owner`.
-struct ProfileShape {
-    int width;        // how many columns it has
-    bool as_written;  // its rows are what we write, and can be seen
-};
-
 /// What is worked out about a candidate.
 struct Destination::Member {
     const Candidate* candidate;
@@ -40,6 +34,7 @@ struct Destination::Member {
 // Statements read people as cdp_candidate (profile_id, place: among the members), who leaves as cdp_left.
 struct Destination::Plans {
     int gate = -1;               // the question whom they must consent to; -1: none
+    pg::Statement visible{""};   // place of candidates; runs as the destination's owner
     pg::Statement held{""};      // place and key of candidates
     pg::Statement keys{""};      // place and the key that is to be
     pg::Statement forget{""};    // takes cdp_left out of cdp.destination_member
@@ -58,7 +53,8 @@ struct Destination::Plans {
     };
     std::vector<Value> values;     // of the columns behind the key
     std::vector<int> reads;        // columns of cdp.profile, by number
-    ProfileShape shape{};
+    bool from_memory = false;      // people in memory will do
+    int profile_width = 0;         // how many columns cdp.profile has
     pg::Statement profiles{""};    // place and those columns of candidates; runs as the destination's owner
     pg::Statement segments{""};    // place and segments' names of candidates
     pg::Statement existing{""};    // place, ctid and columns of the rows of cdp_key

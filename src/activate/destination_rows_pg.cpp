@@ -26,6 +26,8 @@ std::vector<TableColumn> ColumnsOf(const Definition& definition) {
         return table_openrv_extended(makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(definition.table.c_str()))), RowExclusiveLock, true);
     });
     if (table == nullptr) throw Error(sqlstate::undefined_table, "table " + definition.table + " does not exist");
+    if (const char kind = table->rd_rel->relkind; kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
+        throw Error(sqlstate::wrong_object_type, definition.table + " is not a table");
     std::vector<TableColumn> columns;
     const auto add = [&](const std::string& name) {
         for (int i = 0; i < RelationGetDescr(table)->natts; ++i) {
@@ -41,13 +43,27 @@ std::vector<TableColumn> ColumnsOf(const Definition& definition) {
     return columns;
 }
 
-ProfileShape ShapeFor(Oid owner) {
+/// A table for FROM, without those that inherit from it; partitions are its own.
+std::string OnlyIt(const std::string& table) {
+    const bool partitioned = pg::Query("SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass($1)", {pg::Text(table)}).Bool(0, 1);
+    return partitioned ? table : "ONLY " + table;
+}
+
+int ColumnCount(Oid table) {
     return pg::Call([&] {
-        Relation profile = table_open(ProfileTable(), AccessShareLock);
-        const ProfileShape shape{RelationGetDescr(profile)->natts,
-                                 profile->trigdesc == nullptr && check_enable_rls(RelationGetRelid(profile), owner, true) != RLS_ENABLED};
-        table_close(profile, NoLock);
-        return shape;
+        Relation relation = table_open(table, AccessShareLock);
+        const int count = RelationGetDescr(relation)->natts;
+        table_close(relation, NoLock);
+        return count;
+    });
+}
+
+/// Whether images of a type's values tell whether they are the same, however they were made. Those of composite values do not: what is
+/// in them may be compressed or not.
+bool HasOneImage(Oid type) {
+    return pg::Call([&] {
+        const Oid element = get_base_element_type(type);
+        return get_typtype(getBaseType(OidIsValid(element) ? element : type)) != TYPTYPE_COMPOSITE;
     });
 }
 
@@ -81,14 +97,15 @@ void Destination::PrepareValues() {
     try {
         const Oid owner = pg::Call([&] { return get_role_oid(d.owner.c_str(), false); });
         for (size_t i = 0; i < d.columns.size(); ++i) PrepareColumn(i, owner);
-        plans_->shape = ShapeFor(owner);
     } catch (...) {
         plans_->columns.clear();
         throw;
     }
     std::sort(plans_->reads.begin(), plans_->reads.end());
     plans_->reads.erase(std::unique(plans_->reads.begin(), plans_->reads.end()), plans_->reads.end());
+    plans_->from_memory = d.as_written && std::all_of(plans_->columns.begin(), plans_->columns.end(), [](const TableColumn& c) { return HasOneImage(c.type); });
     const Oid profile = ProfileTable();
+    plans_->profile_width = ColumnCount(profile);
     std::string read, others;
     for (const int number : plans_->reads)
         read += ", p." + pg::Identifier(pg::Call([&] { return get_attname(profile, static_cast<AttrNumber>(number), false); }));
@@ -97,19 +114,18 @@ void Destination::PrepareValues() {
     plans_->segments = pg::Statement(
         "SELECT c.place, ARRAY(SELECT s.name FROM cdp.segment_member a JOIN cdp.segment s USING (segment_id)"
         " WHERE a.profile_id = c.profile_id ORDER BY s.name COLLATE \"C\") FROM cdp_candidate c");
-    plans_->existing = pg::Statement("SELECT c.place, t.ctid" + others + " FROM cdp_key c JOIN " + d.table + " t ON t." + key + " = c.key");
+    plans_->existing = pg::Statement("SELECT c.place, t.ctid" + others + " FROM cdp_key c JOIN " + OnlyIt(d.table) + " t ON t." + key + " = c.key");
 }
 
 /// Reads the profiles of those who are not in memory, as far as columns are computed from them; what they point to lives as long as
 /// what is returned. Who has none is wanted no longer.
 pg::Rows Destination::ReadProfiles(std::vector<Member>* members) {
-    const bool from_memory = plans_->shape.as_written && !definition_.reads_foreign;
     for (Member& m : *members)
-        if (m.candidate->person != nullptr && from_memory) m.profile = {m.candidate->person->values(), m.candidate->person->nulls()};
+        if (m.candidate->person != nullptr && plans_->from_memory) m.profile = {m.candidate->person->values(), m.candidate->person->nulls()};
     pg::StagedRows staged("cdp_candidate", CandidateColumns());
     const uint64 count = StageCandidates(&staged, *members, [](const Member& m) { return m.profile.values == nullptr; });
     if (count == 0) return {};
-    const auto width = static_cast<size_t>(plans_->shape.width);
+    const auto width = static_cast<size_t>(plans_->profile_width);
     Datum* values = pg::Call([&] { return static_cast<Datum*>(MemoryContextAllocHuge(CurrentMemoryContext, count * width * sizeof(Datum))); });
     bool* nulls = pg::Call([&] { return static_cast<bool*>(MemoryContextAllocHuge(CurrentMemoryContext, count * width * sizeof(bool))); });
     std::fill_n(nulls, count * width, true);

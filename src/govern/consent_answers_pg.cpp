@@ -16,16 +16,22 @@ int ConsentAnswers::Ask(const ConsentQuestion& question) {
 void ConsentAnswers::Read(std::vector<int64> people) {
     static pg::Statement suppressed("SELECT a.profile_id FROM cdp_asked a JOIN cdp.suppressed_profile s ON s.profile_id = a.profile_id");
     std::erase_if(people, [&](int64 profile_id) { return !known_.try_emplace(profile_id).second; });
-    if (people.empty() || !ConsentsInUse()) return;
-    const pg::Probes probes;
-    std::sort(people.begin(), people.end());
-    pg::StagedRows staged("cdp_asked", {{"profile_id", INT8OID}});
-    for (const int64 profile_id : people) staged.Add({Int64GetDatum(profile_id)});
-    if (suppressions_) {
-        const auto rows = suppressed.Query();
-        for (uint64 i = 0; i < rows.size(); ++i) known_[rows.Int8(i, 1)].suppressed = true;
+    if (people.empty()) return;
+    try {
+        if (!ConsentsInUse()) return;
+        const pg::Probes probes;
+        std::sort(people.begin(), people.end());
+        pg::StagedRows staged("cdp_asked", {{"profile_id", INT8OID}});
+        for (const int64 profile_id : people) staged.Add({Int64GetDatum(profile_id)});
+        if (suppressions_) {
+            const auto rows = suppressed.Query();
+            for (uint64 i = 0; i < rows.size(); ++i) known_[rows.Int8(i, 1)].suppressed = true;
+        }
+        if (!questions_.empty()) ReadAnswers();
+    } catch (...) {
+        Forget();
+        throw;
     }
-    if (!questions_.empty()) ReadAnswers();
 }
 
 /// Of those in cdp_asked.

@@ -3,8 +3,6 @@
 
 extern "C" {
 #include "access/tupdesc.h"
-#include "executor/tstoreReceiver.h"
-#include "utils/plancache.h"
 #include "utils/lsyscache.h"
 #include "utils/queryenvironment.h"
 #include "utils/snapmgr.h"

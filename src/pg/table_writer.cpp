@@ -110,6 +110,7 @@ struct Execution {
     void Close() {
         Call([&] {
             ExecCloseIndices(root);
+            ExecResetTupleTable(state->es_tupleTable, false);
             FreeExecutorState(state);
             MemoryContextDelete(scratch);
         });

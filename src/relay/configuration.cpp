@@ -44,6 +44,7 @@ constexpr Setting kSettings[] = {
     {"dsn", "--dsn", "CDP_DSN", Text},
     {"destinations", "--destination", "CDP_DESTINATIONS", List},
     {"listen", "--listen", "CDP_LISTEN", Text},
+    {"ca_file", "--ca-file", "CDP_CA_FILE", Text},
     {"log_level", nullptr, "CDP_LOG_LEVEL", Text},
     {"longest_pause", nullptr, "CDP_LONGEST_PAUSE", Number},
     {"stop_timeout", nullptr, "CDP_STOP_TIMEOUT", Number},
@@ -110,6 +111,8 @@ Configuration Configuration::Read(std::span<const std::string> arguments, const 
     configuration.dsn = TextOf(settings, "dsn", "");
     configuration.destinations = ListOf(settings, "destinations");
     configuration.listen = TextOf(settings, "listen", "");
+    configuration.ca_file = TextOf(settings, "ca_file", "");
+    if (!configuration.ca_file.empty() && !std::ifstream(configuration.ca_file)) Wrong("the file of certificates \"" + configuration.ca_file + "\" cannot be read");
     configuration.longest_pause = SecondsOf(settings, "longest_pause", configuration.longest_pause);
     configuration.stop_timeout = SecondsOf(settings, "stop_timeout", configuration.stop_timeout);
     configuration.secrets = ListOf(settings, "secrets");

@@ -165,13 +165,18 @@ void Connector::Parts::ReadSecret(const Json& auth, const Settings& settings) {
     if (!auth.is_null() && !auth.is_object()) Fail("\"auth\" is no object");
     const std::string variable = settings.secret_env ? *settings.secret_env : auth.is_null() ? "" : TextMember(auth, "secret_env");
     if (variable.empty()) return;
-    const auto value = settings.environment ? settings.environment(variable) : std::nullopt;
-    if (!value || value->empty()) Fail("the environment variable \"" + variable + "\", which holds its secret, is not set");
-    secret = *value;
-    if (value->front() == '{') {
-        secret = ParseJson(*value);
+    std::string value = (settings.environment ? settings.environment(variable) : std::nullopt).value_or("");
+    value.erase(value.find_last_not_of("\r\n") + 1);  // of a file that it was read from
+    if (value.empty()) Fail("the environment variable \"" + variable + "\", which holds its secret, is not set");
+    secret = value;
+    if (value.front() == '{') {
+        secret = ParseJson(value);
         if (!secret.is_object()) Fail("the secret in \"" + variable + "\" begins like JSON and is none");
     }
+    // What is wrong with it is no fault of the changes'.
+    for (const Json& part : secret.is_object() ? secret : Json::array({secret}))
+        if (part.is_string() && part.get_ref<const std::string&>().find_first_of("\r\n") != std::string::npos) Fail("the secret in \"" + variable + "\" has a line feed");
+    if (secret.is_string()) SignWebhook(value, "", "", "");
 }
 
 Connector::Connector(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -280,13 +285,17 @@ std::optional<Request> Connector::Build(std::span<const Change> batch, std::span
 
 namespace {
 
-// Of a request that has no answer: whether it is the changes' fault.
-std::vector<Verdict> WhyNotSent(const RequestPlan& request, const Scope& scope, std::span<const ChangeValues> changes, const Json& secret) {
+// Of a request that has no answer: whether it is the changes' fault. `answered`: others of the batch came before it, whose answers
+// say where it goes to.
+std::vector<Verdict> WhyNotSent(const RequestPlan& request, const Scope& scope, std::span<const ChangeValues> changes, const Json& secret, bool answered) {
     Verdict verdict{Verdict::Kind::kRetry, "a request of the batch was not sent", std::nullopt};
+    bool has_url = !answered;
     try {
+        if (answered) request.url.RenderUrl(scope);
+        has_url = true;
         request.Render(scope, changes, secret);
     } catch (const Error& error) {
-        verdict.kind = changes.size() > 1 ? Verdict::Kind::kSplit : Verdict::Kind::kRefused;
+        if (has_url) verdict.kind = changes.size() > 1 ? Verdict::Kind::kSplit : Verdict::Kind::kRefused;
         verdict.reason = CleanText(error.message, kLongestReason);
     }
     return std::vector<Verdict>(changes.size(), verdict);
@@ -309,7 +318,7 @@ std::vector<Verdict> Connector::Judge(std::span<const Change> batch, std::span<c
         for (size_t i = 0; i < plan.requests.size(); ++i) {
             const RequestPlan& request = plan.requests[i];
             if (request.when && !Truth(request.when->Render(scope))) continue;
-            if (answered == answers.size()) return WhyNotSent(request, scope, values.changes, parts_->secret);
+            if (answered == answers.size()) return WhyNotSent(request, scope, values.changes, parts_->secret, answered > 0);
             const Response& response = answers[answered++];
             if (response.status == 401) parts_->token.Forget();
             const Answer answer(response, scope);

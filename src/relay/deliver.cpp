@@ -160,7 +160,7 @@ private:
 
     const Configuration& configuration_;
     Environment secrets_;
-    HttpClient http_;
+    HttpClient http_{configuration_.ca_file};
     std::unique_ptr<Store> store_;
     std::map<std::string, std::unique_ptr<Worker>> workers_;
     std::vector<std::string> gone_;

@@ -13,7 +13,7 @@ namespace cdp::relay {
 
 namespace {
 
-constexpr size_t kLongestAnswer = 1 << 20, kMostHeaders = 200;
+constexpr size_t kLongestAnswer = 8 << 20, kMostHeaders = 200;
 
 struct FreeList {
     void operator()(curl_slist* list) const { curl_slist_free_all(list); }
@@ -27,11 +27,14 @@ struct HttpClient::Transfer {
     std::string body;
     char error[CURL_ERROR_SIZE] = "";
     Response response;
+    bool too_long = false;
     Done done;
 
     static size_t Body(char* bytes, size_t, size_t count, void* self) {
-        auto& answer = static_cast<Transfer*>(self)->response.body;
-        answer.append(bytes, std::min(count, kLongestAnswer - answer.size()));
+        auto& transfer = *static_cast<Transfer*>(self);
+        transfer.too_long = transfer.response.body.size() + count > kLongestAnswer;
+        if (transfer.too_long) return 0;  // gives it up
+        transfer.response.body.append(bytes, count);
         return count;
     }
 
@@ -65,7 +68,7 @@ struct HttpClient::State {
     }
 };
 
-HttpClient::HttpClient() : state_(std::make_unique<State>()) {
+HttpClient::HttpClient(std::string ca_file) : ca_file_(std::move(ca_file)), state_(std::make_unique<State>()) {
     static const CURLcode global = curl_global_init(CURL_GLOBAL_DEFAULT);
     if (global != CURLE_OK || (state_->multi = curl_multi_init()) == nullptr)
         throw Error(sqlstate::internal_error, "libcurl cannot be initialised");
@@ -112,6 +115,7 @@ uint64_t HttpClient::Send(const Request& request, double timeout_seconds, Done d
     curl_easy_setopt(handle, CURLOPT_HTTPHEADER, transfer->headers.get());
     curl_easy_setopt(handle, CURLOPT_USERAGENT, "cdp-relay/1.0");
     curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
+    if (!ca_file_.empty()) curl_easy_setopt(handle, CURLOPT_CAINFO, ca_file_.c_str());
     curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, static_cast<long>(timeout_seconds * 1000));
     curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(std::min(timeout_seconds, 10.0) * 1000));
     curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, transfer->error);
@@ -166,7 +170,7 @@ void HttpClient::Run(std::span<const int> descriptors, int timeout_milliseconds)
         Transfer& transfer = *found->second;
         Response response = std::move(transfer.response);
         response.status = code == CURLE_OK ? static_cast<int>(status) : 0;
-        const std::string failure = code == CURLE_OK ? "" : transfer.error[0] != '\0' ? transfer.error : curl_easy_strerror(code);
+        const std::string failure = code == CURLE_OK ? "" : transfer.too_long ? "the answer is longer than 8 MiB" : transfer.error[0] != '\0' ? transfer.error : curl_easy_strerror(code);
         const Done done = std::move(transfer.done);
         state_->Finish(found);
         done(response, failure);

@@ -10,10 +10,11 @@
 
 namespace cdp::relay {
 
-/// Connections are kept and used again. Redirects are not followed; an answer of more than a mebibyte is cut off there.
+/// Connections are kept and used again. Redirects are not followed; an answer of more than 8 MiB is given up, as none.
 class HttpClient {
 public:
-    HttpClient();
+    /// `ca_file`: the certificates of those who vouch for receivers (PEM); empty: the system's.
+    explicit HttpClient(std::string ca_file);
     ~HttpClient();
 
     /// What became of a request: the answer, or status 0 and why there is none.
@@ -31,6 +32,7 @@ public:
 private:
     struct Transfer;
     struct State;
+    std::string ca_file_;
     std::unique_ptr<State> state_;
 };
 

@@ -26,6 +26,7 @@ int Help(FILE* out) {
     fputs("\n  --dsn CONNINFO        the database (CDP_DSN)\n"
           "  --destination NAME    only this one; may be given several times (CDP_DESTINATIONS=a,b)\n"
           "  --listen ADDRESS:PORT where /health and /metrics are answered (CDP_LISTEN)\n"
+          "  --ca-file FILE        certificates that vouch for receivers, instead of the system's (CDP_CA_FILE)\n"
           "  --config FILE         JSON with the same and more settings (CDP_CONFIG)\n", out);
     return out == stdout ? 0 : 2;
 }

@@ -20,7 +20,7 @@ struct RequestPlan {
     std::optional<Template> body;
     std::optional<TextTemplate> when;  // otherwise it is left out
 
-    /// `scope` without secrets; `secret` for the headers.
+    /// Throws if it cannot be built. `scope` without secrets; `secret` for the headers.
     Request Render(const Scope& scope, std::span<const ChangeValues> changes, const Json& secret) const;
 };
 

@@ -65,9 +65,8 @@ std::string OurConninfo(const std::string& conninfo, const char* application_nam
     char* message = nullptr;
     PQconninfoOption* const options = PQconninfoParse(conninfo.c_str(), &message);
     if (options == nullptr) {
-        const std::string why = Trimmed(message);
-        PQfreemem(message);
-        throw Error(sqlstate::invalid_parameter_value, "the connection string cannot be read: " + why);
+        PQfreemem(message);  // which may quote the password
+        throw Error(sqlstate::invalid_parameter_value, "the connection string is none that libpq can read");
     }
     std::string result, theirs;
     bool has_timeout = false;

@@ -144,7 +144,8 @@ Outcome Answer::Judge(const Rules& rules) const {
     if (holds(rules.refuse_when)) return {Outcome::Kind::kRefused, Reason(rules), std::nullopt};
     if (rules.success.Has(status)) {
         // An answer that says it is well and does not look so (a proxy's page) has told us nothing.
-        if (!rules.success_when || holds(rules.success_when)) return {};
+        const bool readable = rules.errors.empty() || !answer_.is_null() || response_.body.empty();
+        if (readable && (!rules.success_when || holds(rules.success_when))) return {};
         return {Outcome::Kind::kRetry, Reason(rules), RetryAfter(rules)};
     }
     if (!rules.retry.Has(status) && rules.refuse.Has(status)) return {Outcome::Kind::kRefused, Reason(rules), std::nullopt};

@@ -30,6 +30,11 @@ Connector ConnectorOf(const Target& target, const DeliveryOptions& options, cons
     return Connector::FromRow(target.connector, std::move(settings));
 }
 
+/// Why, for the log: an answer's own words may name people, and are in the database.
+std::pair<std::string, nlohmann::json> WhatFor(int http_status, const std::string& reason) {
+    return http_status == 0 ? std::pair<std::string, nlohmann::json>("reason", reason) : std::pair<std::string, nlohmann::json>("status", http_status);
+}
+
 }  // namespace
 
 /// What may take its time, in a thread of its own: the slot, and what is wanted from before it.
@@ -254,7 +259,7 @@ void Worker::Finish(uint64_t number, const std::vector<Verdict>& verdicts, int h
         ++metrics_.retried;
         error_ = retry->reason;
         if (s.courier.failures() > failures || failures == 0)
-            Log(Level::kWarning, "will be tried again", {{"destination", target_.destination}, {"changes", size}, {"reason", retry->reason}});
+            Log(Level::kWarning, "will be tried again", {{"destination", target_.destination}, {"changes", size}, WhatFor(http_status, retry->reason)});
     } else if (s.courier.failures() == 0) {
         error_.reset();
     }
@@ -274,7 +279,7 @@ bool Worker::Persist(Store& store) {
             s.watermark.Release(settled.parcel.transaction);
             settled.refused ? ++metrics_.refused : ++metrics_.delivered;
             if (settled.refused)
-                Log(Level::kWarning, "refused", {{"destination", target_.destination}, {"id", settled.parcel.change.id}, {"status", settled.http_status}, {"reason", settled.reason}});
+                Log(Level::kWarning, "refused", {{"destination", target_.destination}, {"id", settled.parcel.change.id}, WhatFor(settled.http_status, settled.reason)});
             else
                 metrics_.last_delivery = std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
         }

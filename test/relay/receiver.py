@@ -13,6 +13,8 @@ behaves stands in <folder>/behaviour, JSON, read afresh for every request:
   slow      seconds before it answers
   poison    keys whose batch gets HTTP 500
   secret    checks the signature: HTTP 401 without a good one
+
+With <folder>/certificate.pem (certificate and key) it speaks TLS.
 """
 
 import base64
@@ -21,6 +23,7 @@ import hmac
 import http.server
 import json
 import random
+import ssl
 import sys
 import threading
 import time
@@ -95,6 +98,10 @@ class Server(http.server.ThreadingHTTPServer):
 
 def main():
     server = Server(("127.0.0.1", int(sys.argv[1])), Handler)
+    if (certificate := FOLDER / "certificate.pem").exists():
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     (FOLDER / "port.new").write_text(str(server.server_port), encoding="utf-8")
     (FOLDER / "port.new").rename(FOLDER / "port")
     server.serve_forever()

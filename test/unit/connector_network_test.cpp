@@ -265,6 +265,17 @@ TEST(GoogleCustomerMatch, KnowsWhichOperationFailed) {
     const Response busy = Answered(400, Json::parse(R"({"error": {"status": "INVALID_ARGUMENT", "details": [{"errors": [{"errorCode": {"databaseError": "CONCURRENT_MODIFICATION"}, "message": "busy"}]}]}})"));
     EXPECT_EQ(Verdicts(connector, {kPeople[1]}, {busy}), Words({"retry: HTTP 400: INVALID_ARGUMENT: busy"}));
     EXPECT_EQ(connector.Refusal(Upsert("nobody", {{"phone", "12"}})), "nothing that Google knows people by");
+    EXPECT_EQ(connector.Refusal(Upsert("+x@gmail.com", {})), "nothing that Google knows people by");
+    EXPECT_EQ(connector.Refusal(Upsert("x", {{"first_name", " "}, {"last_name", "Doe"}, {"country", "US"}, {"postal_code", "1"}})), "nothing that Google knows people by");
+    // What is no fault of the change's, however the answer puts it.
+    const Response passing = Answered(200, Json::parse(R"({"partialFailureError": {"details": [{"errors": [
+        {"errorCode": {"databaseError": "CONCURRENT_MODIFICATION"}, "message": "busy", "location": {"fieldPathElements": [{"fieldName": "operations", "index": 0}]}}]}]}})"));
+    EXPECT_EQ(Verdicts(connector, kPeople, {created, passing, Answered(200, Json::object())}),
+              Words({"retry: {\"databaseError\":\"CONCURRENT_MODIFICATION\"}: busy", "delivered"}));
+    const Words page = {"retry: HTTP 200: <html>", "retry: HTTP 200: <html>"};
+    EXPECT_EQ(Verdicts(connector, kPeople, {created, {200, {}, "<html>"}}), page);
+    EXPECT_EQ(Verdicts(connector, kPeople, {{200, {}, "<html>"}}), page);
+    for (const auto& verdict : Verdicts(connector, kPeople, {Answered(200, Json::object())})) EXPECT_EQ(verdict.substr(0, 6), "retry:");
 }
 
 TEST(GoogleDataManager, IngestsInOneRequest) {
@@ -284,6 +295,14 @@ TEST(GoogleDataManager, IngestsInOneRequest) {
     const Request gone = Built(connector, {Gone("bob@example.com")});
     EXPECT_EQ(gone.url, "http://127.0.0.1:9/v1/audienceMembers:remove");
     EXPECT_FALSE(BodyOf(gone).contains("consent"));
+    const std::vector<Response> slow = {Answered(429, Json::parse(R"({"error": {"status": "RESOURCE_EXHAUSTED", "message": "m", "details": [{"retryDelay": "2.5s"}]}})"))};
+    EXPECT_EQ(connector.Judge(kPeople, slow, kNow)[0].retry_after_seconds, 2.5);
+    EXPECT_EQ(connector.Refusal(Upsert("x", {{"first_name", "123"}, {"last_name", "---"}, {"country", "US"}, {"postal_code", "1"}})), "nothing that Google knows people by");
+    Json options = kGoogleOptions;
+    options["login_customer_id"] = "777";
+    Connector managed = Shipped("google_data_manager", options);
+    for (const auto& change : {kPeople[0], Gone("bob@example.com")})
+        EXPECT_EQ(BodyOf(Built(managed, {change}))["destinations"][0]["loginAccount"], Json({{"accountType", "GOOGLE_ADS"}, {"accountId", "777"}}));
 }
 
 TEST(MetaCustomAudiences, SendsHashes) {

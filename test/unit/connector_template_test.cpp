@@ -227,6 +227,17 @@ TEST(Row, JudgesStatuses) {
     EXPECT_EQ(Verdicts(connector, {}, {{200, {}, ""}}), Words());
 }
 
+TEST(Row, WantsASecretThatCanBeUsed) {
+    const Json row = {{"name", "x"}, {"auth", {{"secret_env", "CDP_X"}}}, {"headers", {{"x-token", "{{ secret }}"}}}};
+    const auto token = [&](const char* secret) {
+        const std::vector<Change> batch = {Upsert("a", {})};
+        const auto request = Connector::FromRow(row, With(Json::object(), {{"CDP_X", secret}})).Build(batch, {}, kNow);
+        return request->headers.front().second;
+    };
+    EXPECT_EQ(token("s3cret\n"), "s3cret");
+    for (const char* bad : {"\n", "two\nlines", "whsec_", "whsec_abc!", R"({"token": "a\nb"})"}) EXPECT_THROW(token(bad), Error) << bad;
+}
+
 TEST(Row, GetsAnAccessToken) {
     const Json row = {{"name", "x"}, {"auth", {{"type", "oauth2"}, {"token_url", "{{ options.at }}/token"}, {"secret_env", "CDP_X"}}},
                       {"options", {{"at", {{"default", "http://127.0.0.1:9"}}}}}};
