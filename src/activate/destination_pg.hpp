@@ -43,13 +43,13 @@ struct Definition {
 /// Somebody whose row may have to come, to go or to become another.
 struct Candidate {
     int64 profile_id;
-    bool meant = false;                 // they are there, and in the segment
-    bool same_key = false;              // the key that they are held under is theirs still
-    bool same_consents = false;         // nothing else is permitted than was when they came
-    profile::Person* person = nullptr;  // as they are now; null: as cdp.profile has them
-    bool is_new = false;                // they were nobody before, and no row is theirs
-    bool unspoken_of = false;           //   nothing was ever said of them
-    std::string_view key = {};          //   their key, where that is an identifier
+    bool meant = false;                       // they are there, and in the segment
+    bool same_key = false;                    // the key that they are held under is theirs still
+    bool same_consents = false;               // nothing else is permitted than was when they came
+    const profile::Person* person = nullptr;  // as they are now; null: as cdp.profile has them
+    bool is_new = false;                      // they were nobody before, and no row is theirs
+    bool unspoken_of = false;                 //   nothing was ever said of them
+    std::string_view key = {};                //   their key, where that is an identifier
 };
 
 /// Of people who were nobody before a batch: their identifier of a type that was seen last, by the type's id and their places in

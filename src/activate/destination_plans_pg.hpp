@@ -26,6 +26,7 @@ struct Destination::Member {
     pg::Condition::Row profile{};             // of who is wanted: their row of cdp.profile
 
     int64 profile_id() const { return candidate->profile_id; }
+    /// Is to be held under another key than now, or was not in it.
     bool Moves() const { return wanted && held != key; }
     /// Nothing new was said of who is in it.
     bool StaysPermitted() const { return candidate->same_consents && held; }
