@@ -27,6 +27,10 @@ Destination::Destination(Definition definition, std::shared_ptr<govern::ConsentA
 Destination::~Destination() = default;
 Destination::Destination(Destination&&) noexcept = default;
 
+Oid Destination::Owner() const {
+    return pg::Call([&] { return get_role_oid(definition_.owner.c_str(), false); });
+}
+
 void Destination::Prepare() {
     if (plans_ != nullptr) return;
     const Definition& d = definition_;
@@ -143,8 +147,7 @@ void Destination::FindKeys(std::vector<Member>* members) {
 void Destination::FindVisible(std::vector<Member>* members) {
     pg::StagedRows staged("cdp_candidate", CandidateColumns());
     if (StageCandidates(&staged, *members, [](const Member& m) { return m.wanted; }) == 0) return;
-    const Oid owner = pg::Call([&] { return get_role_oid(definition_.owner.c_str(), false); });
-    const pg::ActAs as_owner(owner, true);
+    const pg::ActAs as_owner(Owner(), true);
     std::vector<char> visible(members->size());
     const auto rows = plans_->visible.Query();
     for (uint64 i = 0; i < rows.size(); ++i) visible[PlaceIn(rows, i)] = 1;

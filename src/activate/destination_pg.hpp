@@ -102,6 +102,7 @@ private:
     Contents FindContents(std::vector<Member>* members);
     void Enter(std::vector<Member> members, Changes* changes);
     bool IsPermitted(const Candidate& candidate) const;
+    Oid Owner() const;  // throws if there is no such role any more
 
     Definition definition_;
     std::shared_ptr<govern::ConsentAnswers> answers_;

@@ -7,11 +7,9 @@
 extern "C" {
 #include "access/table.h"
 #include "catalog/namespace.h"
-#include "utils/acl.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/rls.h"
 #include "utils/varlena.h"
 }
 
@@ -95,7 +93,7 @@ void Destination::PrepareValues() {
     plans_->values.clear();
     plans_->reads.clear();
     try {
-        const Oid owner = pg::Call([&] { return get_role_oid(d.owner.c_str(), false); });
+        const Oid owner = Owner();
         for (size_t i = 0; i < d.columns.size(); ++i) PrepareColumn(i, owner);
     } catch (...) {
         plans_->columns.clear();
@@ -129,8 +127,7 @@ pg::Rows Destination::ReadProfiles(std::vector<Member>* members) {
     Datum* values = pg::Call([&] { return static_cast<Datum*>(MemoryContextAllocHuge(CurrentMemoryContext, count * width * sizeof(Datum))); });
     bool* nulls = pg::Call([&] { return static_cast<bool*>(MemoryContextAllocHuge(CurrentMemoryContext, count * width * sizeof(bool))); });
     std::fill_n(nulls, count * width, true);
-    const Oid owner = pg::Call([&] { return get_role_oid(definition_.owner.c_str(), false); });
-    const pg::ActAs as_owner(owner, true);
+    const pg::ActAs as_owner(Owner(), true);
     auto rows = plans_->profiles.Query();
     for (uint64 i = 0; i < rows.size(); ++i, values += width, nulls += width) {
         for (size_t k = 0; k < plans_->reads.size(); ++k) {

@@ -275,22 +275,20 @@ void Batch::WritePeople() {
 
 activate::KeysOfNew Batch::KeysOfNew() {
     activate::KeysOfNew keys;
-    for (const int type_id : definitions_.destinations.KeyTypes()) keys[type_id].resize(people_->size());
-    if (keys.empty()) return keys;
     const auto& entries = identifiers_.entries();
-    std::vector<std::pair<int64, int64>> seen(people_->size() * keys.size());  // when, and the identifier's id
-    size_t begin = 0;
-    for (auto& [type_id, values] : keys) {
+    for (const int type_id : definitions_.destinations.KeyTypes()) {
+        auto& values = keys[type_id];
+        values.resize(people_->size());
+        std::vector<std::pair<int64, int64>> seen(people_->size());  // when, and the identifier's id
         for (size_t i = 0; i < entries.size(); ++i) {
             const auto& entry = entries[i];
             if (!entry.is_new || definitions_.rules.limits()[static_cast<size_t>(entry.type)].type_id != type_id) continue;
             const size_t place = people_->PlaceOfNode(resolver_->NodeOf(static_cast<int>(i)));
             const std::pair now{entry.last_seen, entry.identifier_id};
-            if (!values[place].empty() && now < seen[begin + place]) continue;
+            if (!values[place].empty() && now < seen[place]) continue;
             values[place] = entry.value;
-            seen[begin + place] = now;
+            seen[place] = now;
         }
-        begin += people_->size();
     }
     return keys;
 }
