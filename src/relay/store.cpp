@@ -1,6 +1,8 @@
 // relay/store.cpp: see store.hpp.
 #include "relay/store.hpp"
 
+#include <atomic>
+
 #include <pqxx/pqxx>
 
 #include "pg/error.hpp"
@@ -76,6 +78,8 @@ auto Store::Run(F&& work) {
 }
 
 Store::Store(const std::string& conninfo) {
+    static std::atomic<uint64_t> sessions = 0;
+    session_ = ++sessions;
     try {
         connection_ = std::make_unique<Connection>(OurConninfo(conninfo, "cdp-relay"));
         pqxx::nontransaction session(*connection_);

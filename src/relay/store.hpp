@@ -49,6 +49,8 @@ public:
 
     /// False once the connection is broken.
     bool alive() const;
+    /// A number of this connection's own.
+    uint64_t session() const { return session_; }
 
     /// Statements of this session may take as long as they need: for what is not in anybody's way.
     void Patiently();
@@ -97,6 +99,7 @@ private:
 
     struct Connection;
     std::unique_ptr<Connection> connection_;
+    uint64_t session_;
 };
 
 /// Whether the statement failed since it would have had to wait for somebody.

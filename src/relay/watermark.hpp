@@ -1,8 +1,10 @@
-// relay/watermark.hpp: up to where a replication slot may be confirmed.
+// relay/watermark.hpp: up to where a replication slot may be confirmed, and what the log never brings again.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <optional>
+#include <utility>
 
 namespace cdp::relay {
 
@@ -61,6 +63,30 @@ private:
     uint64_t confirmed_;
     uint64_t first_ = 1;  // number of the first of open_
     std::deque<Transaction> open_;
+};
+
+/// From before which position the log never comes again. A server that has crashed has its slots as they were at the last checkpoint: so
+/// a checkpoint must have begun after the server heard of a confirmation, without a crash in between.
+class Past {
+public:
+    /// Asked now and then, with time enough for a confirmation to be heard until the next time. `session`: a number that changes
+    /// when the server has crashed; `checkpoint`: where the last one began. The position, where one is known now.
+    std::optional<uint64_t> Ask(uint64_t session, uint64_t confirmed, uint64_t checkpoint, uint64_t end_of_log) {
+        if (session != session_ || confirmed_ == 0) {
+            session_ = session;
+            confirmed_ = confirmed;
+            heard_ = 0;
+        } else if (heard_ == 0) {
+            heard_ = end_of_log;
+        } else if (checkpoint >= heard_) {
+            return std::exchange(confirmed_, 0);
+        }
+        return std::nullopt;
+    }
+
+private:
+    uint64_t session_ = 0, confirmed_ = 0;
+    uint64_t heard_ = 0;  // where the log ended when the server knew of it; 0: not yet
 };
 
 }  // namespace cdp::relay

@@ -298,21 +298,11 @@ void Worker::Confirm(Monotonic::time_point now) {
     s.heartbeat_at = now + kHeartbeat;
 }
 
-/// Removed rows are remembered as long as the stream may bring them again: a slot goes back to the last checkpoint when the
-/// server crashes. So they go once a checkpoint has begun well after the slot was confirmed behind them.
+/// Removed rows are remembered as long as the stream may bring them again.
 void Worker::Purge(Store& store, Monotonic::time_point now) {
     purge_at_ = now + kPurgeEvery;
-    if (purge_before_ == 0) {
-        purge_before_ = stream_->confirmed;
-        return;
-    }
     const auto [checkpoint, end_of_log] = store.LastCheckpoint();
-    if (purge_after_ == 0) {
-        purge_after_ = end_of_log;
-    } else if (checkpoint >= purge_after_) {
-        store.Purge(target_, purge_before_);
-        purge_before_ = purge_after_ = 0;
-    }
+    if (const auto past = stream_->past.Ask(store.session(), stream_->confirmed, checkpoint, end_of_log)) store.Purge(target_, *past);
 }
 
 Metrics Worker::metrics() const {

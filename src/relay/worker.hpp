@@ -95,7 +95,6 @@ private:
     unsigned failures_ = 0;
     Monotonic::time_point retry_at_{};
     uint64_t end_of_log_ = 0;
-    uint64_t purge_before_ = 0, purge_after_ = 0;  // removed rows from before the one, after a checkpoint from the other on
     bool stopping_ = false, more_to_read_ = false;
     std::optional<std::string> error_;             // of the destination, now
     std::optional<std::string> noted_error_;       // what the database says

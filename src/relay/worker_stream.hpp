@@ -25,6 +25,7 @@ struct Worker::Stream {
     Courier courier{Courier::Rules(), 0};
     Arrivals arrivals;
     Watermark watermark;
+    Past past;
     std::vector<Arrival> arrived;               // not looked at yet
     std::map<uint64_t, Shipment> shipments;     // by batch
     bool renewing = false;

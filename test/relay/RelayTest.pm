@@ -111,7 +111,7 @@ sub disorder
 }
 
 # Whose rows come under one key after the other, each "<person>-<number>" with a number that only grows: where somebody is spoken
-# of under a key that they had before.
+# of under a key that they had before a row that has been sent. Removals wait for nobody: among them there is no order between keys.
 sub wandering
 {
 	my ($records, $number) = @_;
@@ -122,8 +122,12 @@ sub wandering
 		my $last = $last{$person} //= { key => 0, number => 0 };
 		push @wrong, "$person: $record->{type} of $key after $last->{key}" if $key < $last->{key};
 		push @wrong, "$person: $number $record->{row}{$number} after $last->{number}" if $record->{type} ne 'delete' && $record->{row}{$number} < $last->{number};
-		$last->{key} = $key if $key > $last->{key};
-		$last->{number} = $record->{row}{$number} if $record->{type} ne 'delete';
+		@$last{qw(key number)} = ($key, $record->{row}{$number}) if $record->{type} ne 'delete';
+	}
+	for my $person (map { (split /:/)[0] } @wrong)
+	{
+		my @theirs = grep { $_->{key} =~ /^\Q$person\E-/ } @$records;
+		diag("$person was sent:", map { sprintf("\n  %.3f %s %s %s %s", $_->{at}, @$_{qw(type key id)}, $_->{row}{$number} // '') } @theirs);
 	}
 	return join("\n", @wrong);
 }

@@ -94,7 +94,8 @@ for my $name (sort keys %receivers)
 	my $table = 'SELECT ' . join(', ', $key, @columns) . " FROM cdp_out.$name ORDER BY $key COLLATE \"C\"";
 	ok(wait_until("$name has everything", 90, sub { latest(received($receivers{$name}), @columns) eq $node->safe_psql('postgres', $table) }), "$name: every row is there, and nobody else");
 	my $records = received($receivers{$name});
-	is(disorder($records, 'orders', $name =~ /spilled/), '', "$name: in order, and twice only under the same id");
+	# What delivery began with waits in cdp.delivery too, where no log was spilled.
+	is(disorder($records, 'orders', 1), '', "$name: in order, and twice only under the same id");
 	is(wandering($records, 'orders'), '', "$name: nor under another key out of order") if $name =~ /^wandering/;
 	my %ids;
 	$ids{ $_->{id} }++ for @$records;

@@ -177,6 +177,27 @@ TEST(Row, PositionsAreWrittenAsPostgresDoes) {
     for (const char* text : {"", "1", "1/", "/1", "1/G", "1/1 ", "111111111/1"}) EXPECT_THROW(ParseLsn(text), Error) << text;
 }
 
+TEST(Past, IsWhatACheckpointHasSeenConfirmed) {
+    Past past;
+    EXPECT_EQ(past.Ask(1, 100, 90, 150), std::nullopt);   // confirmed, but who knows whether the server has heard of it
+    EXPECT_EQ(past.Ask(1, 160, 120, 200), std::nullopt);  // it has, and a checkpoint may have begun before it did
+    EXPECT_EQ(past.Ask(1, 210, 199, 250), std::nullopt);
+    EXPECT_EQ(past.Ask(1, 260, 200, 300), 100);
+    EXPECT_EQ(past.Ask(1, 310, 200, 350), std::nullopt);
+    EXPECT_EQ(past.Ask(1, 310, 200, 400), std::nullopt);
+    EXPECT_EQ(past.Ask(1, 310, 400, 400), 310);
+}
+
+TEST(Past, EndsWithTheSession) {
+    Past past;
+    EXPECT_EQ(past.Ask(1, 100, 90, 150), std::nullopt);
+    EXPECT_EQ(past.Ask(1, 160, 120, 200), std::nullopt);
+    // The server has crashed, and its recovery ended with a checkpoint: of slots as they had been at the one before.
+    EXPECT_EQ(past.Ask(2, 80, 300, 310), std::nullopt);
+    EXPECT_EQ(past.Ask(2, 200, 300, 320), std::nullopt);
+    EXPECT_EQ(past.Ask(2, 200, 330, 340), 80);
+}
+
 TEST(Watermark, PassesATransactionOnlyAfterAllBeforeIt) {
     Watermark mark(10);
     EXPECT_EQ(mark.Hold(), 0u) << "outside of a transaction";
