@@ -1466,11 +1466,15 @@ BEGIN
     END IF;
 
     FOR segment IN
-        SELECT s.segment_id, s.name, s.description, c.oid IS NULL AS is_new
+        SELECT s.segment_id, s.name, s.description, c.oid IS NULL AS is_new, c.relkind <> 'v' AS in_the_way
         FROM cdp.segment s LEFT JOIN pg_class c ON c.relname = s.name AND c.relnamespace = 'cdp_segment'::regnamespace
-        WHERE c.oid IS NULL OR cdp.view_shape(c.oid) <> shape
+        WHERE c.oid IS NULL OR c.relkind <> 'v' OR cdp.view_shape(c.oid) <> shape
     LOOP
         view := format('cdp_segment.%I', segment.name);
+        IF segment.in_the_way THEN
+            RAISE EXCEPTION '% is no view', view USING ERRCODE = 'wrong_object_type',
+                HINT = 'It is in the way of the segment''s view of its members. Drop it, or move it to another schema.';
+        END IF;
         EXECUTE format('CREATE OR REPLACE VIEW %s AS SELECT p.* FROM cdp.segment_member m JOIN cdp.profile_masked p'
                        ' ON p.profile_id = m.profile_id WHERE m.segment_id = %s', view, segment.segment_id);
         EXECUTE format('COMMENT ON VIEW %s IS %L', view, segment.description);
@@ -1844,21 +1848,31 @@ END $$;
 COMMENT ON FUNCTION cdp.set_delivery(text, text, text, text, jsonb) IS
     'Gives a destination to cdp-relay, which sends its rows and their changes over HTTP as the connector says. secret_env names the environment variable of the relay that holds the secret. options are the connector''s, and the relay''s: in_flight, timeout, rate_limit, max_lag (docs/relay.md). Another connector or endpoint than before is sent everything anew.';
 
-CREATE FUNCTION cdp.forget_delivery(destination text) RETURNS boolean
+CREATE FUNCTION cdp.forget_delivery(destination text) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS $$
 BEGIN
     DELETE FROM cdp.delivery_target t WHERE t.destination = forget_delivery.destination;
     IF NOT FOUND THEN
-        RETURN false;
+        RETURN;
     END IF;
     DELETE FROM cdp.delivery d WHERE d.destination = forget_delivery.destination;
     DELETE FROM cdp.delivery_failure f WHERE f.destination = forget_delivery.destination;
     PERFORM cdp.drop_delivery_slot(destination);
-    RETURN true;
 END $$;
-COMMENT ON FUNCTION cdp.forget_delivery(text) IS 'Internal: cdp.remove_delivery, for a destination that may have none; whether it had.';
+COMMENT ON FUNCTION cdp.forget_delivery(text) IS 'Internal: cdp.remove_delivery, for a destination that may have none.';
+
+CREATE FUNCTION cdp.expect_delivery(destination text) RETURNS void
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM cdp.delivery_target t WHERE t.destination = expect_delivery.destination) THEN
+        RAISE EXCEPTION 'destination "%" has no delivery', destination USING ERRCODE = 'undefined_object', HINT = 'Give it one with cdp.set_delivery.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION cdp.expect_delivery(text) IS 'Internal: an error if the destination has no delivery.';
 
 CREATE FUNCTION cdp.remove_delivery(destination text) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER
@@ -1866,9 +1880,8 @@ CREATE FUNCTION cdp.remove_delivery(destination text) RETURNS void
     AS $$
 BEGIN
     PERFORM cdp.lock_pipeline();
-    IF NOT cdp.forget_delivery(destination) THEN
-        RAISE EXCEPTION 'destination "%" has no delivery', destination USING ERRCODE = 'undefined_object', HINT = 'Give it one with cdp.set_delivery.';
-    END IF;
+    PERFORM cdp.expect_delivery(destination);
+    PERFORM cdp.forget_delivery(destination);
 END $$;
 COMMENT ON FUNCTION cdp.remove_delivery(text) IS
     'Takes the destination from cdp-relay again, with its replication slot and all that is known of what was delivered. What was sent stays where it is.';
@@ -2047,9 +2060,7 @@ CREATE FUNCTION cdp.retry_deliveries(destination text) RETURNS bigint
 DECLARE
     retried bigint;
 BEGIN
-    IF NOT EXISTS (SELECT FROM cdp.delivery_target t WHERE t.destination = retry_deliveries.destination) THEN
-        RAISE EXCEPTION 'destination "%" has no delivery', destination USING ERRCODE = 'undefined_object', HINT = 'Give it one with cdp.set_delivery.';
-    END IF;
+    PERFORM cdp.expect_delivery(destination);
     UPDATE cdp.delivery d SET status = 'pending', wanted = d.refused
     WHERE d.destination = retry_deliveries.destination AND d.status = 'refused';
     GET DIAGNOSTICS retried = ROW_COUNT;
@@ -2069,9 +2080,7 @@ DECLARE
 BEGIN
     -- What is wanted is what the table holds where the log stands now: nobody may be writing to it.
     PERFORM cdp.lock_pipeline();
-    IF NOT EXISTS (SELECT FROM cdp.delivery_target t WHERE t.destination = resync_destination.name) THEN
-        RAISE EXCEPTION 'destination "%" has no delivery', name USING ERRCODE = 'undefined_object', HINT = 'Give it one with cdp.set_delivery.';
-    END IF;
+    PERFORM cdp.expect_delivery(name);
     position_ := pg_current_wal_insert_lsn() - 1::numeric;  -- the next change may stand exactly there
 
     IF everything THEN

@@ -95,6 +95,11 @@ SELECT count(*) FROM cdp.segment_day;
 SELECT count(*) FROM cdp.segment_freshness;
 RESET ROLE;
 
+-- What is in the way of its view.
+CREATE TABLE cdp_segment."in the way" (i int);
+SELECT cdp.create_segment('in the way', 'age < 10');
+DROP TABLE cdp_segment."in the way";
+
 DROP EXTENSION cdp CASCADE;
 \c :main
 DROP DATABASE cdp_regress_segment_care;

@@ -206,11 +206,15 @@ BEGIN
     END IF;
 
     FOR segment IN
-        SELECT s.segment_id, s.name, s.description, c.oid IS NULL AS is_new
+        SELECT s.segment_id, s.name, s.description, c.oid IS NULL AS is_new, c.relkind <> 'v' AS in_the_way
         FROM cdp.segment s LEFT JOIN pg_class c ON c.relname = s.name AND c.relnamespace = 'cdp_segment'::regnamespace
-        WHERE c.oid IS NULL OR cdp.view_shape(c.oid) <> shape
+        WHERE c.oid IS NULL OR c.relkind <> 'v' OR cdp.view_shape(c.oid) <> shape
     LOOP
         view := format('cdp_segment.%I', segment.name);
+        IF segment.in_the_way THEN
+            RAISE EXCEPTION '% is no view', view USING ERRCODE = 'wrong_object_type',
+                HINT = 'It is in the way of the segment''s view of its members. Drop it, or move it to another schema.';
+        END IF;
         EXECUTE format('CREATE OR REPLACE VIEW %s AS SELECT p.* FROM cdp.segment_member m JOIN cdp.profile_masked p'
                        ' ON p.profile_id = m.profile_id WHERE m.segment_id = %s', view, segment.segment_id);
         EXECUTE format('COMMENT ON VIEW %s IS %L', view, segment.description);

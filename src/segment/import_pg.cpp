@@ -9,9 +9,14 @@ using namespace cdp;
 
 namespace {
 
-/// Stages the values as they identify. How many of them do not.
-int64 Stage(const identity::Rules& rules, int type, const std::vector<std::string>& values, pg::StagedRows* staged) {
-    int64 nobody = 0;
+/// Stages the values of a text[] as they identify. How many of them do not.
+int64 Stage(const identity::Rules& rules, int type, Datum array, pg::StagedRows* staged) {
+    const auto values = pg::TextArray(array);
+    const int all = pg::Call([&] {
+        const ArrayType* given = DatumGetArrayTypeP(array);
+        return ArrayGetNItems(ARR_NDIM(given), ARR_DIMS(given));
+    });
+    int64 nobody = all - static_cast<int64>(values.size());  // NULLs
     for (const auto& value : values) {
         poll_stop();
         const auto normal = collect::Characters(value) <= collect::kLongestIdentifier ? rules.Normalise(type, value) : std::nullopt;
@@ -60,7 +65,7 @@ void NoteStrangers(int64 segment_id, const std::string& type, int64 nobody) {
         if (unknown > 0)
             ereport(NOTICE, (errmsg("%lld of %lld identifiers are not known yet", unknown, all), errdetail("Who gets one of them enters the segment then.")));
         if (left_out > 0)
-            ereport(NOTICE, (errmsg("%lld values were left out", left_out), errdetail("They are blank, blocked, too long, or no valid %s.", name)));
+            ereport(NOTICE, (errmsg("%lld values were left out", left_out), errdetail("They are NULL, blank, blocked, too long, or no valid %s.", name)));
     });
 }
 
@@ -78,7 +83,7 @@ CDP_FUNCTION(cdp_import_segment)  // cdp.import_segment(name text, type text, va
     if (type_place < 0) throw identity::NoType(type);
     const bool is_new = before.segments->Named(name) == nullptr;
     pg::StagedRows staged("cdp_list", {{"value", TEXTOID}}, pg::StagedRows::kMany);
-    const int64 nobody = Stage(before.rules, type_place, pg::TextArray(PG_GETARG_DATUM(2)), &staged);
+    const int64 nobody = Stage(before.rules, type_place, PG_GETARG_DATUM(2), &staged);
     const int64 segment_id = SegmentToFill(before, name, caller);
     WriteList(segment_id, type);
     pipeline::TouchConfiguration();

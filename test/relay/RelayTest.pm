@@ -7,12 +7,29 @@ use File::Basename qw(dirname);
 use IO::Socket::INET;
 use IPC::Run;
 use JSON::PP;
+use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
-our @EXPORT = qw(start_receiver stop_receiver behave start_relay stop_relay wait_until received disorder wandering latest http_get free_port);
+our @EXPORT = qw(start_node sql process start_receiver stop_receiver behave start_relay stop_relay wait_until received disorder wandering latest http_get free_port);
 
 my $here = dirname(__FILE__);
+my $node;
+
+# A cluster whose changes can be followed, with cdp in its database postgres; sql and process are for that. `more`: settings.
+sub start_node
+{
+	my ($name, $more) = @_;
+	$node = PostgreSQL::Test::Cluster->new($name);
+	$node->init(allows_streaming => 'logical');
+	$node->append_conf('postgresql.conf', $more) if $more;
+	$node->start;
+	sql('SET client_min_messages = warning; CREATE EXTENSION cdp');
+	return $node;
+}
+
+sub sql { my ($statements) = @_; return $node->safe_psql('postgres', $statements) }
+sub process { my ($statements) = @_; return sql("SET client_min_messages = warning; $statements; SELECT cdp.process()") }
 
 sub free_port
 {

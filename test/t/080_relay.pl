@@ -4,23 +4,17 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../relay";
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RelayTest;
 use Test::More;
 
 my $secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
-my $node = PostgreSQL::Test::Cluster->new('relay');
-$node->init(allows_streaming => 'logical');
-$node->start;
-sub sql { return $node->safe_psql('postgres', $_[0]) }
-sub process { return sql("SET client_min_messages = warning; $_[0]; SELECT cdp.process()") }
+my $node = start_node('relay');
 sub report { return sql(q{SELECT destination, members, delivered, pending, refused, members = delivered + pending + refused FROM cdp.delivery_report}) }
 sub why { return sql("SELECT reason, detail FROM cdp.why_not_sent('hook', $_[0])") }
 
 sql(q{
 SET client_min_messages = warning;
-CREATE EXTENSION cdp;
 SELECT cdp.create_trait('city', 'text');
 SELECT cdp.create_computed_trait('orders', 'count', event => 'Order Completed');
 SELECT cdp.create_segment('customers', 'orders >= 1');

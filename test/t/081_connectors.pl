@@ -7,7 +7,6 @@ use FindBin;
 use lib "$FindBin::Bin/../relay";
 use IPC::Run;
 use JSON::PP;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RelayTest;
 use Test::More;
@@ -53,15 +52,10 @@ sub with_faults
 	return;
 }
 
-my $node = PostgreSQL::Test::Cluster->new('connectors');
-$node->init(allows_streaming => 'logical');
-$node->start;
-sub sql { return $node->safe_psql('postgres', $_[0]) }
-sub process { return sql("SET client_min_messages = warning; $_[0]; SELECT cdp.process()") }
+my $node = start_node('connectors');
 
 sql(q{
 SET client_min_messages = warning;
-CREATE EXTENSION cdp;
 SELECT cdp.create_trait('first_name', 'text'), cdp.create_trait('phone', 'text'), cdp.create_trait('city', 'text');
 SELECT cdp.create_computed_trait('orders', 'count', event => 'Order Completed');
 SELECT cdp.create_segment('customers', $$orders >= 1 AND city IS DISTINCT FROM 'nowhere'$$);

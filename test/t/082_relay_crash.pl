@@ -6,7 +6,6 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../relay";
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RelayTest;
 use Time::HiRes qw(usleep);
@@ -14,14 +13,10 @@ use Test::More;
 
 my $crashes = $ARGV[0] || $ENV{CDP_RELAY_CRASHES} || 6;
 srand($ENV{CDP_RELAY_SEED} // time());
-my $node = PostgreSQL::Test::Cluster->new('crash');
-$node->init(allows_streaming => 'logical');
 # What the database has said to be stored, is: fsync is off in tests, but nothing dies here that would need it.
-$node->append_conf('postgresql.conf', "wal_sender_timeout = 10s\nlog_min_messages = warning");
-$node->start;
-$node->safe_psql('postgres', q{
+my $node = start_node('crash', "wal_sender_timeout = 10s\nlog_min_messages = warning");
+sql(q{
 SET client_min_messages = warning;
-CREATE EXTENSION cdp;
 SELECT cdp.create_computed_trait('orders', 'count', event => 'Order Completed');
 SELECT cdp.create_trait('city', 'text');
 SELECT cdp.create_segment('customers', $$orders >= 1 AND city IS DISTINCT FROM 'nowhere'$$);
@@ -35,7 +30,7 @@ my %options = (wandering => '{"timeout": 3}', wandering_spilled => '{"batch": 20
 for my $name (sort keys %receivers)
 {
 	behave($receivers{$name}, { fail => 0.05, drop => 0.05 });
-	$node->safe_psql('postgres', "SELECT cdp.set_delivery('$name', 'webhook', 'http://127.0.0.1:$receivers{$name}{port}/', NULL, '$options{$name}')");
+	sql("SELECT cdp.set_delivery('$name', 'webhook', 'http://127.0.0.1:$receivers{$name}{port}/', NULL, '$options{$name}')");
 }
 my $relay = start_relay($node);
 
@@ -92,7 +87,7 @@ for my $name (sort keys %receivers)
 {
 	my ($key, @columns) = $name =~ /^wandering/ ? qw(anonymous_id orders) : qw(user_id orders city);
 	my $table = 'SELECT ' . join(', ', $key, @columns) . " FROM cdp_out.$name ORDER BY $key COLLATE \"C\"";
-	ok(wait_until("$name has everything", 90, sub { latest(received($receivers{$name}), @columns) eq $node->safe_psql('postgres', $table) }), "$name: every row is there, and nobody else");
+	ok(wait_until("$name has everything", 90, sub { latest(received($receivers{$name}), @columns) eq sql($table) }), "$name: every row is there, and nobody else");
 	my $records = received($receivers{$name});
 	# What delivery began with waits in cdp.delivery too, where no log was spilled.
 	is(disorder($records, 'orders', 1), '', "$name: in order, and twice only under the same id");
@@ -101,9 +96,9 @@ for my $name (sort keys %receivers)
 	$ids{ $_->{id} }++ for @$records;
 	note(sprintf('%s: %d changes, %d records', $name, scalar(keys %ids), scalar(@$records)));
 	my $balanced = "SELECT delivered = members AND members = delivered + pending + refused FROM cdp.delivery_report WHERE destination = '$name'";
-	ok(wait_until("$name balances", 30, sub { $node->safe_psql('postgres', $balanced) eq 't' }), "$name: the report balances");
+	ok(wait_until("$name balances", 30, sub { sql($balanced) eq 't' }), "$name: the report balances");
 }
-is($node->safe_psql('postgres', 'SELECT count(*) FROM cdp.delivery_failure'), '0', 'nothing was refused');
+is(sql('SELECT count(*) FROM cdp.delivery_failure'), '0', 'nothing was refused');
 stop_relay($relay, 'TERM');
 stop_receiver($_) for values %receivers;
 $node->stop;

@@ -4,20 +4,14 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../relay";
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RelayTest;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('order');
-$node->init(allows_streaming => 'logical');
-$node->start;
-sub sql { return $node->safe_psql('postgres', $_[0]) }
-sub process { return sql("SET client_min_messages = warning; $_[0]; SELECT cdp.process()") }
+my $node = start_node('order');
 
 sql(q{
 SET client_min_messages = warning;
-CREATE EXTENSION cdp;
 SELECT cdp.create_computed_trait('orders', 'count', event => 'Order');
 SELECT cdp.create_destination('cookies', key => 'anonymous_id', columns => '{"orders": "orders"}');
 SELECT cdp.create_destination('spilled', key => 'anonymous_id', columns => '{"orders": "orders"}');

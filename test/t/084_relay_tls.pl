@@ -3,18 +3,13 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../relay";
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RelayTest;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('tls');
-$node->init(allows_streaming => 'logical');
-$node->start;
-sub sql { return $node->safe_psql('postgres', $_[0]) }
+my $node = start_node('tls');
 sql(q{
 SET client_min_messages = warning;
-CREATE EXTENSION cdp;
 SELECT cdp.identify('u' || i, '{}') FROM generate_series(1, 5) i;
 SELECT cdp.process();
 SELECT cdp.create_destination(name, key => 'user_id', columns => '{}') FROM unnest('{good,other_host}'::text[]) name;
