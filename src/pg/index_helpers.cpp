@@ -180,6 +180,8 @@ void check_unique(const Target& target, std::span<const ItemPointerData> places)
         Datum values[INDEX_MAX_KEYS];
         bool nulls[INDEX_MAX_KEYS];
         FormIndexDatum(target.info, slot, nullptr, values, nulls);
+        const bool any_null = std::any_of(nulls, nulls + target.info->ii_NumIndexKeyAttrs, [](bool null) { return null; });
+        if (any_null && !target.info->ii_NullsNotDistinct) continue;  // differs from every other
         index_insert(target.index, values, nulls, &place, target.table, UNIQUE_CHECK_EXISTING, false, target.info);
     }
     ExecDropSingleTupleTableSlot(slot);
