@@ -134,5 +134,15 @@ SELECT cdp.split_identifier(NULL, 'x', 'x');
 SELECT cdp.revoke_link(4711, 'x');
 SELECT cdp.revoke_link(link_id, 'x') FROM cdp.identity_link WHERE revoked_at IS NOT NULL ORDER BY link_id LIMIT 1;
 SELECT cdp.revoke_link(NULL, 'x');
+-- Where statistics know of one person only, each one's events and identifiers are looked up all the same.
+SELECT cdp.create_identifier_type('session', 6, paths => '{context.session}');
+INSERT INTO cdp.inbox (user_id, event, context) SELECT 'hub', 'Hit', jsonb_build_object('session', 's' || i) FROM generate_series(1, 3000) i;
+SELECT cdp.process();
+ANALYZE;
+SET statement_timeout = '5s';
+SELECT count(cdp.split_identifier('user_id', 'hub', 'a test account'));
+RESET statement_timeout;
+SELECT count(*), count(DISTINCT profile_id) FROM cdp.identifier WHERE type = 'session' OR value = 'hub';
+
 \c :main
 DROP DATABASE cdp_regress_split;

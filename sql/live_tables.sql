@@ -104,6 +104,10 @@ SELECT cdp.process();
 SELECT * FROM members;
 SELECT * FROM cdp.rebuild() WHERE differing <> 0;
 SELECT condition, holds FROM cdp.explain_segment('perks', cdp.resolve('user_id', 'ann'));
+-- As often as it is asked.
+SELECT holds FROM cdp.explain_segment('open_case', cdp.resolve('user_id', 'ann'));
+SELECT holds FROM cdp.explain_segment('open_case', cdp.resolve('user_id', 'ann'));
+SELECT holds FROM cdp.explain_segment('open_case', cdp.resolve('user_id', 'ann'));
 SELECT size FROM cdp.preview_segment($$EXISTS (SELECT FROM crm.ticket t JOIN cdp.identifier i ON i.value = t.email WHERE i.profile_id = profile.profile_id)$$);
 -- A table that has another shape for a moment.
 BEGIN;

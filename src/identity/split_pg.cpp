@@ -35,20 +35,27 @@ void KeepApart(const PersonLinks& person, const std::vector<int>& part, int alon
 /// What messages carried beside the identifier when it was their strongest, they carry without it, too: makes the links
 /// that they then would have made, of the strongest of the others with the rest. Returns them.
 std::vector<identity::Edge> LinkWithout(const PersonLinks& person, int64 identifier_id, int64 act) {
+    const auto others = pg::Query(
+        "SELECT i.identifier_id FROM cdp.identity_link l"
+        " JOIN cdp.identifier i ON i.identifier_id = l.identifier_a + l.identifier_b - $1 JOIN cdp.identifier_type t ON t.name = i.type"
+        " WHERE (l.identifier_a = $1 OR l.identifier_b = $1) AND l.revoked_at IS NULL AND l.cause IN ('message', 'rule')"
+        " GROUP BY i.identifier_id, t.priority, i.value, t.type_id ORDER BY t.priority, i.value, t.type_id", {pg::Int8(identifier_id)});
+    // The planner must know how many: there may be millions.
+    pg::StagedRows beside("cdp_beside", {{"identifier_id", INT8OID}, {"place", INT8OID}}, static_cast<double>(others.size()));
+    for (uint64 i = 0; i < others.size(); ++i) beside.Add({Int64GetDatum(others.Int8(i, 1)), Int64GetDatum(static_cast<int64>(i))});
     const auto rows = pg::Query(
-        "WITH beside AS MATERIALIZED (SELECT i.identifier_id, t.priority, i.value, t.type_id FROM cdp.identity_link l"
-        "   JOIN cdp.identifier i ON i.identifier_id = l.identifier_a + l.identifier_b - $1 JOIN cdp.identifier_type t ON t.name = i.type"
-        "   WHERE (l.identifier_a = $1 OR l.identifier_b = $1) AND l.revoked_at IS NULL AND l.cause IN ('message', 'rule')),"
         // Its own messages, and those whose strongest was taken away from it before.
-        " strongest AS MATERIALIZED (SELECT $1 AS identifier_id UNION"
+        "WITH strongest AS MATERIALIZED (SELECT $1 AS identifier_id UNION"
         "   SELECT l.identifier_a FROM cdp.identity_link l WHERE l.identifier_b = $1 AND l.revoked_by IS NOT NULL),"
         " carried AS (SELECT e.event_id, e.message_id, e.occurred_at, b.identifier_id AS b,"
-        "   first_value(b.identifier_id) OVER (PARTITION BY e.event_id ORDER BY b.priority, b.value, b.type_id) AS a"
+        "   first_value(b.identifier_id) OVER (PARTITION BY e.event_id ORDER BY b.place) AS a"
         "   FROM strongest s JOIN cdp.event e ON e.identifier_id = s.identifier_id CROSS JOIN unnest(e.linked_ids) AS c(identifier_id)"
-        "   JOIN beside b ON b.identifier_id = c.identifier_id WHERE e.identifier_id = $1 OR $1 = ANY (e.linked_ids)),"
-        " pair AS (SELECT DISTINCT ON (a, b) * FROM carried c WHERE a <> b AND NOT EXISTS (SELECT FROM cdp.identity_link l"
-        "   WHERE (l.identifier_a, l.identifier_b) IN ((c.a, c.b), (c.b, c.a)) AND l.cause IN ('message', 'rule')"
-        "   AND (l.revoked_at IS NULL OR l.revoked_by IS NOT NULL)) ORDER BY a, b, event_id)"
+        "   JOIN cdp_beside b ON b.identifier_id = c.identifier_id WHERE e.identifier_id = $1 OR $1 = ANY (e.linked_ids)),"
+        " known AS NOT MATERIALIZED (SELECT identifier_a, identifier_b FROM cdp.identity_link"
+        "   WHERE cause IN ('message', 'rule') AND (revoked_at IS NULL OR revoked_by IS NOT NULL)),"
+        " pair AS (SELECT DISTINCT ON (a, b) * FROM carried c WHERE a <> b"
+        "   AND NOT EXISTS (SELECT FROM known k WHERE k.identifier_a = c.a AND k.identifier_b = c.b)"
+        "   AND NOT EXISTS (SELECT FROM known k WHERE k.identifier_a = c.b AND k.identifier_b = c.a) ORDER BY a, b, event_id)"
         " INSERT INTO cdp.identity_link (link_id, identifier_a, identifier_b, cause, message_id, event_id, linked_at, after_event_id)"
         " SELECT nextval('cdp.identity_link_id_seq'), p.*, $2 FROM (SELECT a, b, 'message', message_id, event_id, occurred_at FROM pair ORDER BY event_id, b) p"
         " RETURNING identifier_a, identifier_b", {pg::Int8(identifier_id), pg::Int8(act)});

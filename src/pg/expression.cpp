@@ -314,7 +314,8 @@ std::vector<std::string> Condition::Parts() const {
     std::vector<std::string> parts;
     for (int i = 0; i < list_length(leaves); ++i)
         parts.emplace_back(Call([&] {
-            return deparse_expression(static_cast<Node*>(list_nth(leaves, i)), deparse_context_for(alias_.c_str(), relation_), false, false);
+            // A copy: what deparses a subquery writes into it.
+            return deparse_expression(static_cast<Node*>(copyObjectImpl(list_nth(leaves, i))), deparse_context_for(alias_.c_str(), relation_), false, false);
         }));
     return parts;
 }

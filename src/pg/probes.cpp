@@ -47,8 +47,8 @@ const bool installed = [] {
 }  // namespace
 
 Probes::Probes() : outer_(assume_big), settings_(NewGUCNestLevel()) {
-    // Whatever else pays for many rows at once, not for cheap probes.
-    for (const char* name : {"jit", "enable_bitmapscan", "enable_memoize", "enable_hashjoin", "enable_mergejoin"})
+    // Whatever else pays for many rows at once, not for cheap probes. Nor does a table that is mostly one person's tell otherwise.
+    for (const char* name : {"jit", "enable_seqscan", "enable_bitmapscan", "enable_memoize", "enable_hashjoin", "enable_mergejoin"})
         Set(name, "off");
     assume_big = true;
 }

@@ -117,7 +117,7 @@ void FreshPeople(profile::Traits& traits, int64 clock) {
         person.Detach();
         if (people.size() == kPeopleAWrite) write();
     };
-    profile::ForEachPersonsEvents("cdp_fresh_identifier", "true", profile::AllColumns(), add);
+    profile::ForEachPersonsEvents("", "cdp_fresh_identifier", "true", profile::AllColumns(), add);
     // People of whom no event is kept.
     auto eventless = std::exchange(counts, {});
     for (const auto& entry : eventless) {

@@ -48,13 +48,15 @@ public:
     profile::People& people() { return people_; }
 
     void AddEvents() {
-        profile::ForEachPersonsEvents("cdp.identifier", "i.profile_id IN (SELECT profile_id FROM cdp_afresh)", profile::AllColumns(),
+        profile::ForEachPersonsEvents("cdp_afresh", "cdp.identifier", "true", profile::AllColumns(),
                                       [&](int64 profile_id, std::span<const profile::EventRow> events) { Add(profile_id, events); });
     }
     void CountIdentifiers() {
         static pg::Statement count(
-            "SELECT i.profile_id, t.type_id, count(*), bool_or(EXISTS (SELECT FROM cdp.identity_separation s WHERE s.identifier_id = i.identifier_id))"
-            " FROM cdp_afresh b JOIN cdp.identifier i ON i.profile_id = b.profile_id JOIN cdp.identifier_type t ON t.name = i.type GROUP BY 1, 2");
+            "SELECT i.profile_id, t.type_id, count(*),"
+            " bool_or(EXISTS (SELECT FROM cdp.identity_separation s WHERE s.identifier_id = i.identifier_id OFFSET 0))"
+            " FROM cdp_afresh b CROSS JOIN LATERAL (SELECT * FROM cdp.identifier x WHERE x.profile_id = b.profile_id OFFSET 0) i"
+            " JOIN cdp.identifier_type t ON t.name = i.type GROUP BY 1, 2");
         const auto rows = count.Query();
         for (uint64 i = 0; i < rows.size(); ++i) {
             auto& state = people_.OfProfile(rows.Int8(i, 1)).state();

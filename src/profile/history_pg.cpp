@@ -56,15 +56,20 @@ EventColumns ColumnsOf(const Trait& trait) {
     return columns;
 }
 
-void ForEachPersonsEvents(const std::string& identifiers, const std::string& condition, const EventColumns& columns,
+void ForEachPersonsEvents(const std::string& people, const std::string& identifiers, const std::string& condition, const EventColumns& columns,
                           const std::function<void(int64, std::span<const EventRow>)>& person) {
     static constexpr const char* kNames[kEventColumns] = {
         "event_id", "message_id", "type", "event", "source", "identifier_id", "occurred_at", "received_at", "sent_at", "user_id",
         "anonymous_id", "previous_id", "group_id", "linked_ids", "properties", "traits", "context"};
     std::string list;
     for (size_t c = 0; c < kEventColumns; ++c) list += columns[c] ? std::string("e.") + kNames[c] + ", " : "NULL, ";
-    pg::Cursor cursor("SELECT " + list + "i.profile_id FROM cdp.event e JOIN " + identifiers + " i USING (identifier_id) WHERE " + condition +
-                      " ORDER BY i.profile_id");
+    // Of some, each one's are looked up, whatever the planner knows: where statistics were made of one person with thousands of
+    // identifiers, it would read everything for each.
+    const std::string from = people.empty()
+        ? "cdp.event e JOIN " + identifiers + " i USING (identifier_id) WHERE " + condition
+        : people + " p CROSS JOIN LATERAL (SELECT x.identifier_id, x.profile_id FROM " + identifiers + " x WHERE x.profile_id = p.profile_id OFFSET 0) i"
+          " CROSS JOIN LATERAL (SELECT * FROM cdp.event e WHERE e.identifier_id = i.identifier_id AND (" + condition + ") OFFSET 0) e";
+    pg::Cursor cursor("SELECT " + list + "i.profile_id FROM " + from + " ORDER BY i.profile_id");
     pg::Scratch memory;
     std::vector<EventRow> events;
     int64 current = 0;
@@ -96,7 +101,7 @@ void ForEachState(const Traits& traits, int index, const std::string& identifier
                   const std::function<void(int64, TraitState&)>& person, bool nothing_too) {
     const Trait& trait = traits.all()[static_cast<size_t>(index)];
     if (trait.standing.failure) throw *trait.standing.failure;
-    ForEachPersonsEvents(identifiers, Counting(trait), ColumnsOf(trait), [&](int64 profile_id, std::span<const EventRow> events) {
+    ForEachPersonsEvents("", identifiers, Counting(trait), ColumnsOf(trait), [&](int64 profile_id, std::span<const EventRow> events) {
         Person somebody(traits, profile_id, clock);
         const FilterResults filters(traits, events, index);
         auto& state = somebody.state().Trait(trait.trait_id, trait.shape());
@@ -114,7 +119,7 @@ void ForEachCountingEvents(const Traits& traits, int index, int64 profile_id, in
                            const std::function<void(std::span<const EventRow>)>& counting) {
     const Trait& trait = traits.all()[static_cast<size_t>(index)];
     const pg::Probes probes;
-    ForEachPersonsEvents("cdp.identifier", "i.profile_id = " + std::to_string(profile_id) + " AND " + Counting(trait), ColumnsOf(trait),
+    ForEachPersonsEvents("(SELECT " + std::to_string(profile_id) + "::bigint AS profile_id)", "cdp.identifier", Counting(trait), ColumnsOf(trait),
                          [&](int64, std::span<const EventRow> events) {
         const FilterResults filters(traits, events, index);
         const int64 horizon = trait.window ? trait.window->Horizon(clock) : 0;
@@ -162,7 +167,7 @@ void ReadSequences(const Traits& traits, std::span<Person* const> people) {
         columns |= ColumnsOf(trait);
     }
     const pg::Probes probes;
-    ForEachPersonsEvents("cdp.identifier", "i.profile_id IN (SELECT profile_id FROM cdp_recompute) AND (" + condition + ")", columns,
+    ForEachPersonsEvents("cdp_recompute", "cdp.identifier", condition, columns,
                          [&](int64 profile_id, std::span<const EventRow> events) { by_id.at(profile_id)->ReadSequences(events); });
 }
 

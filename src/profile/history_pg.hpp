@@ -14,9 +14,10 @@ EventColumns ColumnsOf(const Trait& trait);
 inline EventColumns AllColumns() { return EventColumns().set(); }
 
 /// Reads events back, person by person, in the order of their ids: calls `person(profile_id, events)` with all
-/// events of each, by occurred_at. `identifiers`: the table that says whose identifier is whose. `condition`: SQL over e
-/// (cdp.event). A person's events are in memory together; that memory is current during the call and gone after it.
-void ForEachPersonsEvents(const std::string& identifiers, const std::string& condition, const EventColumns& columns,
+/// events of each, by occurred_at. `people`: what FROM takes that has their profile_id, each once; empty: everybody. `identifiers`: the
+/// table that says whose identifier is whose. `condition`: SQL over e (cdp.event). A person's events are in memory together; that
+/// memory is current during the call and gone after it.
+void ForEachPersonsEvents(const std::string& people, const std::string& identifiers, const std::string& condition, const EventColumns& columns,
                           const std::function<void(int64 profile_id, std::span<const EventRow> events)>& person);
 
 /// What a computed trait or an activity remembers at `clock` of everybody who has anything, from their events; with
