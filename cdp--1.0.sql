@@ -2765,17 +2765,19 @@ CREATE FUNCTION cdp.check_segment_definitions(OUT ok boolean, OUT detail text) R
     AS $$
 DECLARE
     problems text;
+    by_itself boolean;
 BEGIN
-    SELECT string_agg(format('%s "%s" stands still: %s', s.kind, s.name, s.problem), '; ' ORDER BY s.kind, s.name)
-      INTO problems
-      FROM (SELECT 'trait', t.name, t.problem FROM cdp.trait t UNION ALL SELECT 'segment', g.name, g.problem FROM cdp.segment g) s (kind, name, problem)
+    SELECT string_agg(format('%s "%s" stands still: %s', s.kind, s.name, s.problem), '; ' ORDER BY s.kind, s.name), bool_and(s.by_itself)
+      INTO problems, by_itself
+      FROM (SELECT 'trait', t.name, t.problem, false FROM cdp.trait t
+            UNION ALL SELECT 'segment', g.name, g.problem, g.unreadable FROM cdp.segment g) s (kind, name, problem, by_itself)
      WHERE s.problem IS NOT NULL;
     ok := problems IS NULL;
     IF ok THEN
         SELECT format('%s traits and %s segments are well defined', (SELECT count(*) FROM cdp.trait), (SELECT count(*) FROM cdp.segment)) INTO detail;
         PERFORM cdp.check_definitions();
     ELSE
-        detail := problems || '; remove the cause, then call cdp.rebuild(true)';
+        detail := problems || CASE WHEN by_itself THEN '; it is computed afresh once the cause is removed' ELSE '; remove the cause, then call cdp.rebuild(true)' END;
     END IF;
 EXCEPTION WHEN OTHERS THEN
     ok := false;
@@ -3146,7 +3148,7 @@ BEGIN
     PERFORM cdp.lock_pipeline();
     SELECT * INTO old FROM cdp.identifier_type t WHERE t.name = alter_identifier_type.name AND t.dropped_at IS NULL;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'identifier type "%" does not exist', name USING ERRCODE = 'undefined_object';
+        RAISE EXCEPTION 'identifier type "%" does not exist', name USING ERRCODE = 'undefined_object', HINT = 'cdp.identifier_type lists them.';
     END IF;
     old.priority := coalesce(priority, old.priority);
     -- NULL leaves the limit as it is; 0 takes it away.
@@ -3178,7 +3180,7 @@ BEGIN
     END IF;
     UPDATE cdp.identifier_type t SET dropped_at = now() WHERE t.name = drop_identifier_type.name AND t.dropped_at IS NULL;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'identifier type "%" does not exist', name USING ERRCODE = 'undefined_object';
+        RAISE EXCEPTION 'identifier type "%" does not exist', name USING ERRCODE = 'undefined_object', HINT = 'cdp.identifier_type lists them.';
     END IF;
     PERFORM cdp.touch_configuration();
 END $$;
@@ -3204,7 +3206,7 @@ BEGIN
         RAISE EXCEPTION 'priority must be at least 1' USING ERRCODE = 'invalid_parameter_value', HINT = '1 is strongest.';
     END IF;
     IF max_per_profile < 1 THEN
-        RAISE EXCEPTION 'max_per_profile must be at least 1' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'max_per_profile must be at least 1' USING ERRCODE = 'invalid_parameter_value', HINT = 'Without a limit: NULL when it is created, 0 when it is altered.';
     END IF;
     IF normalizer IS NULL OR normalizer NOT IN ('none', 'trim', 'lower', 'email', 'phone') THEN
         RAISE EXCEPTION 'normalizer "%" does not exist', normalizer
@@ -3471,7 +3473,7 @@ COMMENT ON FUNCTION cdp.stop_worker() IS
 REVOKE ALL ON FUNCTION cdp.stop_worker() FROM PUBLIC;
 
 CREATE FUNCTION cdp.flush(timeout interval DEFAULT '30 s') RETURNS boolean
-    LANGUAGE c VOLATILE STRICT
+    LANGUAGE c VOLATILE
     SET search_path = pg_catalog, pg_temp
     -- As for cdp.process(): where no worker runs it processes by itself.
     SET enable_seqscan = off

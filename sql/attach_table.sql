@@ -263,6 +263,16 @@ RESET ROLE;
 SELECT user_id, properties FROM arrived;
 ROLLBACK;
 RESET ROLE;
+-- What has become of its columns is said once a session.
+BEGIN;
+CREATE TABLE shop.kept (id int PRIMARY KEY, who text NOT NULL DEFAULT 'w', gone text);
+SELECT cdp.attach_table('shop.kept', 'Kept', '{"user_id": "who", "email": "gone"}');
+ALTER TABLE shop.kept DROP COLUMN gone;
+INSERT INTO shop.kept VALUES (1);
+INSERT INTO shop.kept VALUES (2);
+SELECT user_id, properties FROM arrived;
+ROLLBACK;
+SELECT cdp.flush(NULL);
 
 SET client_min_messages = warning;
 DROP SCHEMA shop CASCADE;

@@ -213,7 +213,7 @@ Oid CreateDestination(const Request& request, Oid owner) {
 
 void DropDestination(const std::string& name, bool cascade) {
     const auto found = pg::Query("SELECT destination_id, table_name FROM cdp.destination WHERE name = $1", {pg::Text(name)});
-    if (found.empty()) throw Error(sqlstate::undefined_object, "destination \"" + name + "\" does not exist");
+    if (found.empty()) throw Error(sqlstate::undefined_object, "destination \"" + name + "\" does not exist").Hint("cdp.destination lists them.");
     pg::Query("SELECT cdp.forget_delivery($1)", {pg::Text(name)});
     pg::Execute("DROP PUBLICATION IF EXISTS " + pg::Identifier(PublicationOf(name)));
     pg::Execute("DROP TABLE IF EXISTS " + found.Text(0, 2) + (cascade ? " CASCADE" : ""));

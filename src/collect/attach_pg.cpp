@@ -105,7 +105,7 @@ public:
         if (!missing.empty()) Warn(RelationGetRelationName(rel), missing);
         rows_ = pg::Call([&] {
             const MemoryContext outer = MemoryContextSwitchTo(TopMemoryContext);
-            const TupleDesc copy = CreateTupleDescCopy(RelationGetDescr(rel));
+            const TupleDesc copy = CreateTupleDescCopyConstr(RelationGetDescr(rel));  // to be compared
             MemoryContextSwitchTo(outer);
             return copy;
         });

@@ -248,17 +248,19 @@ CREATE FUNCTION cdp.check_segment_definitions(OUT ok boolean, OUT detail text) R
     AS $$
 DECLARE
     problems text;
+    by_itself boolean;
 BEGIN
-    SELECT string_agg(format('%s "%s" stands still: %s', s.kind, s.name, s.problem), '; ' ORDER BY s.kind, s.name)
-      INTO problems
-      FROM (SELECT 'trait', t.name, t.problem FROM cdp.trait t UNION ALL SELECT 'segment', g.name, g.problem FROM cdp.segment g) s (kind, name, problem)
+    SELECT string_agg(format('%s "%s" stands still: %s', s.kind, s.name, s.problem), '; ' ORDER BY s.kind, s.name), bool_and(s.by_itself)
+      INTO problems, by_itself
+      FROM (SELECT 'trait', t.name, t.problem, false FROM cdp.trait t
+            UNION ALL SELECT 'segment', g.name, g.problem, g.unreadable FROM cdp.segment g) s (kind, name, problem, by_itself)
      WHERE s.problem IS NOT NULL;
     ok := problems IS NULL;
     IF ok THEN
         SELECT format('%s traits and %s segments are well defined', (SELECT count(*) FROM cdp.trait), (SELECT count(*) FROM cdp.segment)) INTO detail;
         PERFORM cdp.check_definitions();
     ELSE
-        detail := problems || '; remove the cause, then call cdp.rebuild(true)';
+        detail := problems || CASE WHEN by_itself THEN '; it is computed afresh once the cause is removed' ELSE '; remove the cause, then call cdp.rebuild(true)' END;
     END IF;
 EXCEPTION WHEN OTHERS THEN
     ok := false;

@@ -59,7 +59,7 @@ BEGIN
     PERFORM cdp.lock_pipeline();
     SELECT * INTO old FROM cdp.identifier_type t WHERE t.name = alter_identifier_type.name AND t.dropped_at IS NULL;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'identifier type "%" does not exist', name USING ERRCODE = 'undefined_object';
+        RAISE EXCEPTION 'identifier type "%" does not exist', name USING ERRCODE = 'undefined_object', HINT = 'cdp.identifier_type lists them.';
     END IF;
     old.priority := coalesce(priority, old.priority);
     -- NULL leaves the limit as it is; 0 takes it away.
@@ -91,7 +91,7 @@ BEGIN
     END IF;
     UPDATE cdp.identifier_type t SET dropped_at = now() WHERE t.name = drop_identifier_type.name AND t.dropped_at IS NULL;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'identifier type "%" does not exist', name USING ERRCODE = 'undefined_object';
+        RAISE EXCEPTION 'identifier type "%" does not exist', name USING ERRCODE = 'undefined_object', HINT = 'cdp.identifier_type lists them.';
     END IF;
     PERFORM cdp.touch_configuration();
 END $$;
@@ -117,7 +117,7 @@ BEGIN
         RAISE EXCEPTION 'priority must be at least 1' USING ERRCODE = 'invalid_parameter_value', HINT = '1 is strongest.';
     END IF;
     IF max_per_profile < 1 THEN
-        RAISE EXCEPTION 'max_per_profile must be at least 1' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'max_per_profile must be at least 1' USING ERRCODE = 'invalid_parameter_value', HINT = 'Without a limit: NULL when it is created, 0 when it is altered.';
     END IF;
     IF normalizer IS NULL OR normalizer NOT IN ('none', 'trim', 'lower', 'email', 'phone') THEN
         RAISE EXCEPTION 'normalizer "%" does not exist', normalizer

@@ -132,6 +132,7 @@ using namespace cdp;
 
 CDP_FUNCTION(cdp_flush)  // cdp.flush(timeout interval) → boolean
 {
+    if (PG_ARGISNULL(0)) throw Error(sqlstate::null_value_not_allowed, "timeout must not be null");
     pipeline::RequirePrimary("process messages");
     PG_RETURN_BOOL(pipeline::Flush(pipeline::Deadline(*PG_GETARG_INTERVAL_P(0))));
 }

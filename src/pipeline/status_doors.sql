@@ -17,7 +17,7 @@ COMMENT ON FUNCTION cdp.stop_worker() IS
 REVOKE ALL ON FUNCTION cdp.stop_worker() FROM PUBLIC;
 
 CREATE FUNCTION cdp.flush(timeout interval DEFAULT '30 s') RETURNS boolean
-    LANGUAGE c VOLATILE STRICT
+    LANGUAGE c VOLATILE
     SET search_path = pg_catalog, pg_temp
     -- As for cdp.process(): where no worker runs it processes by itself.
     SET enable_seqscan = off

@@ -96,7 +96,8 @@ CDP_FUNCTION(cdp_create_computed_trait)  // cdp.create_computed_trait(name, aggr
     if (pg::TextArgument(fcinfo, 2) == "")
         throw Error(sqlstate::invalid_parameter_value, "the name of the event must not be empty").Hint("NULL is every event.");
     if (PG_ARGISNULL(3) && *aggregate != Aggregate::kCount)
-        throw Error(sqlstate::invalid_parameter_value, "aggregate " + aggregate_name + " needs a property");
+        throw Error(sqlstate::invalid_parameter_value, "aggregate " + aggregate_name + " needs a property")
+            .Hint("Name the property of the events that it reads, such as total or items.0.price.");
     if (!PG_ARGISNULL(5)) {
         if (!profile::Window(profile::SpanOf(*PG_GETARG_INTERVAL_P(5))).Positive())
             throw Error(sqlstate::invalid_parameter_value, "a window must be longer than nothing").Hint("It is an interval such as '30 days'.");
@@ -132,7 +133,7 @@ CDP_FUNCTION(cdp_drop_trait)  // cdp.drop_trait(name text) → void
     pipeline::Lock();
     const auto& definitions = pipeline::Current();
     const auto* trait = definitions.traits->Named(name);
-    if (trait == nullptr) throw Error(sqlstate::undefined_object, "trait \"" + name + "\" does not exist");
+    if (trait == nullptr) throw Error(sqlstate::undefined_object, "trait \"" + name + "\" does not exist").Hint("cdp.trait lists them.");
     for (const auto& segment : definitions.segments->all()) {
         // What a definition reads that cannot be read itself, nobody knows: it does if it holds the name.
         const auto columns = segment.condition ? segment.condition->columns() : std::vector<int>();

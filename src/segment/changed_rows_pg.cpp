@@ -64,7 +64,7 @@ public:
     Follower(std::string config, Relation rel) : config_(std::move(config)), name_(NameOfTable(RelationGetRelid(rel))) {
         rows_ = pg::Call([&] {
             const MemoryContext outer = MemoryContextSwitchTo(TopMemoryContext);
-            const TupleDesc copy = CreateTupleDescCopy(RelationGetDescr(rel));
+            const TupleDesc copy = CreateTupleDescCopyConstr(RelationGetDescr(rel));  // to be compared
             MemoryContextSwitchTo(outer);
             return copy;
         });

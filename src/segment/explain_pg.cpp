@@ -160,7 +160,7 @@ CDP_FUNCTION(cdp_explain_segment)  // cdp.explain_segment(name, profile_id) → 
     profile::People people(*definitions.traits, pg::Now());
     people.Want(living.Int8(0, 1));
     if (pg::Query("SELECT FROM cdp.profile WHERE profile_id = $1", {pg::Int8(living.Int8(0, 1))}).empty())
-        throw Error(sqlstate::undefined_object, "profile " + std::to_string(PG_GETARG_INT64(1)) + " does not exist");
+        throw Error(sqlstate::undefined_object, "profile " + std::to_string(PG_GETARG_INT64(1)) + " does not exist").Hint("cdp.resolve(type, value) says whose an identifier is.");
     people.Load();
 
     auto parts = segment->condition->Parts();
