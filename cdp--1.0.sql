@@ -4005,16 +4005,16 @@ BEGIN
          ARRAY['create_segment', 'alter_segment', 'drop_segment', 'preview_segment', 'explain_segment', 'segment_overlap',
                'import_segment', 'split_segment', 'split_share', 'create_priority_list', 'drop_priority_list', 'on_list',
                'in_segment', 'has_identifier', 'consented', 'did', 'did_sequence', 'resolve', 'get_profile',
-               'sees_personal', 'mask_traits', 'masked_keys'],
+               'sees_personal', 'looks_personal', 'mask_traits', 'masked_keys'],
          ARRAY['segment', 'segment_member', 'segment_transition', 'segment_day', 'segment_freshness', 'listed_identifier', 'priority_list', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
                'profile_alias', 'account_member', 'purpose', 'consent', 'suppressed_profile']),
         ('cdp_analyst',
-         ARRAY['segment_overlap', 'resolve', 'get_profile', 'sees_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],
+         ARRAY['segment_overlap', 'resolve', 'get_profile', 'sees_personal', 'looks_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],
          ARRAY['segment', 'segment_member', 'segment_transition', 'segment_day', 'segment_freshness', 'listed_identifier', 'priority_list', 'trait', 'identifier_type', 'identifier_masked', 'profile_masked',
                'profile_alias', 'account_member', 'purpose', 'consent', 'suppressed_profile', 'consent_record_masked', 'event_masked', 'identity_link', 'identity_separation', 'suspicious_profile', 'destination']),
         ('cdp_pii',
          ARRAY['resolve', 'get_profile', 'timeline', 'explain_identity', 'explain_merge', 'explain_match', 'explain_segment', 'explain_field',
-               'sees_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],
+               'sees_personal', 'looks_personal', 'mask_traits', 'mask_properties', 'mask_context', 'masked_keys'],
          ARRAY[]::text[])
     LOOP
         EXECUTE pg_catalog.format('GRANT USAGE ON SCHEMA cdp TO %I', role_name);

@@ -95,6 +95,10 @@ SELECT count(*) FROM cdp.segment_day;
 SELECT count(*) FROM cdp.segment_freshness;
 RESET ROLE;
 
+-- What no live segment may be can be tried, too.
+SET client_min_messages = notice;
+SELECT size FROM cdp.preview_segment('last_seen_at = now()');
+SET client_min_messages = warning;
 -- What is in the way of its view.
 CREATE TABLE cdp_segment."in the way" (i int);
 SELECT cdp.create_segment('in the way', 'age < 10');

@@ -1,6 +1,7 @@
 // segment/preview_pg.cpp: SQL's door preview_segment: who would be in a segment.
 #include "pg/contradiction.hpp"
 #include "pg/settings.hpp"
+#include "pg/standing.hpp"
 #include "pipeline/definitions_pg.hpp"
 #include "segment/estimate.hpp"
 #include "segment/fill_pg.hpp"
@@ -24,6 +25,16 @@ int64 HighestId() {
     return rows.Int8(0, 1);
 }
 
+/// Says why nobody can be kept in a segment of this definition message by message, if that is so.
+void NoteIfNotLive(const std::string& definition, const profile::Traits& traits, Oid caller) {
+    const auto failure = pg::Attempts::One([&] { segment::ReadCondition(definition, "the definition", traits, caller, false); });
+    if (!failure) return;
+    const char* why = failure->message.c_str();
+    pg::Call([&] {
+        ereport(NOTICE, (errmsg("a segment of this definition needs a refresh interval"), errdetail("Otherwise cdp.create_segment says: %s", why)));
+    });
+}
+
 }  // namespace
 
 CDP_FUNCTION(cdp_preview_segment)  // cdp.preview_segment(definition, exact) → TABLE(size, sample, error)
@@ -34,7 +45,9 @@ CDP_FUNCTION(cdp_preview_segment)  // cdp.preview_segment(definition, exact) →
     const pg::Spi spi;
     const pg::ActAs owner(pg::ExtensionOwner());
     auto traits = profile::Traits::Load();
-    const auto condition = segment::ReadCondition(std::string(pg::Bytes(PG_GETARG_DATUM(0))), "the definition", *traits, caller, true);
+    const std::string definition(pg::Bytes(PG_GETARG_DATUM(0)));
+    const auto condition = segment::ReadCondition(definition, "the definition", *traits, caller, true);
+    NoteIfNotLive(definition, *traits, caller);
     const auto sources = segment::SourcesByName(*condition, [&](const profile::Activity& activity) { return traits->Keep(activity); });
     pg::WarnOfContradiction(*condition, "nobody can ever meet the definition");
     const segment::MembersQuery members(*condition, sources, *traits, pg::Now());
