@@ -97,7 +97,7 @@ CDP_FUNCTION(cdp_create_computed_trait)  // cdp.create_computed_trait(name, aggr
         throw Error(sqlstate::invalid_parameter_value, "the name of the event must not be empty").Hint("NULL is every event.");
     if (PG_ARGISNULL(3) && *aggregate != Aggregate::kCount)
         throw Error(sqlstate::invalid_parameter_value, "aggregate " + aggregate_name + " needs a property")
-            .Hint("Name the property of the events that it reads, such as total or items.0.price.");
+            .Hint("Name the property of the events that it reads, such as total.");
     if (!PG_ARGISNULL(5)) {
         if (!profile::Window(profile::SpanOf(*PG_GETARG_INTERVAL_P(5))).Positive())
             throw Error(sqlstate::invalid_parameter_value, "a window must be longer than nothing").Hint("It is an interval such as '30 days'.");
