@@ -33,6 +33,9 @@ for my $name (sort keys %receivers)
 	sql("SELECT cdp.set_delivery('$name', 'webhook', 'http://127.0.0.1:$receivers{$name}{port}/', NULL, '$options{$name}')");
 }
 my $relay = start_relay($node);
+# What is wanted from before delivery began waits in cdp.delivery, and may be coalesced there. So where no log is spilled it begins first.
+my $begun = "SELECT count(*) FROM cdp.delivery_target WHERE destination !~ 'spilled' AND started_lsn IS NOT NULL";
+wait_until('delivery has begun', 30, sub { sql($begun) == 3 }) or die 'delivery does not begin';
 
 # Orders, and now and then somebody who leaves or comes back.
 my ($city, $moves) = (0, 0);
@@ -89,8 +92,7 @@ for my $name (sort keys %receivers)
 	my $table = 'SELECT ' . join(', ', $key, @columns) . " FROM cdp_out.$name ORDER BY $key COLLATE \"C\"";
 	ok(wait_until("$name has everything", 90, sub { latest(received($receivers{$name}), @columns) eq sql($table) }), "$name: every row is there, and nobody else");
 	my $records = received($receivers{$name});
-	# What delivery began with waits in cdp.delivery too, where no log was spilled.
-	is(disorder($records, 'orders', 1), '', "$name: in order, and twice only under the same id");
+	is(disorder($records, 'orders', $name =~ /spilled/), '', "$name: in order, and twice only under the same id");
 	is(wandering($records, 'orders'), '', "$name: nor under another key out of order") if $name =~ /^wandering/;
 	my %ids;
 	$ids{ $_->{id} }++ for @$records;
